@@ -1,0 +1,52 @@
+"""What a plan is compiled from beside the Spec and the Host: the command's wishes, and facts about the bundle."""
+
+from __future__ import annotations
+
+from pyrunc._record import record as _record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+
+    record = dataclass(frozen=True)
+else:
+    record = _record
+
+
+@record
+class Source:
+    """What stat(2) says of a bind mount's source or a device on the host; `kind` is "dir", "file" or "missing"."""
+
+    kind: str
+
+
+@record
+class Facts:
+    """Facts about the bundle, gathered before compiling so that the compiler can stay pure."""
+
+    sources: dict[str, Source]
+    """By origin: "mounts[3].source" -> Source."""
+    stdio: tuple[bool, bool, bool] = (False, False, False)
+    """Which of fds 0-2 belong to a pipe, socket, tty or file that the container's user must own (never /dev/null)."""
+    cgroup_dirs: dict[str, str] | None = None
+    """v1: hierarchy mountpoint -> absolute host path of the container's cgroup in it; for cgroup mounts without a
+    cgroup namespace. v2: {"": path}. None when no cgroup is made."""
+
+
+@record
+class Request:
+    """What the command line asks for."""
+
+    id: str
+    bundle: str
+    """Absolute path."""
+    wait: bool
+    """Stop before the program until `start` says go (create); run goes straight on."""
+    console: bool = False
+    """A socket for the pty master arrives as input "console" (process.terminal)."""
+    no_pivot: bool = False
+    no_new_keyring: bool = False
+    preserve_fds: int = 0
+    """Descriptors 3 .. 3+n-1 go into the container."""
+    rootless: bool = False
+    """The caller is not root (effective uid other than 0)."""
