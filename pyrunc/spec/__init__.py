@@ -1,0 +1,1 @@
+"""The one description of config.json: records, parser, tables, schema, reference."""
