@@ -1,105 +1,69 @@
 """config.json of runtime-spec 1.3.0 on Linux, declared once.
 
-Each class is one JSON object and each field one property, named like its key in snake case. A property that is
-absent or null has its default here: None, or an empty tuple or map where absent and empty mean the same.
+Each class is one JSON object and each field one property, named like its key in snake case. A property that
+is absent or null has its default here: None, or an empty tuple or map where absent and empty mean the same.
 Constructors trust; `parse.py` distrusts. The texts below the fields are dropped by the compiler and read by
-`reference.py`. Properties of other platforms (windows, solaris, vm, zos, freebsd) are unknown here, so ignored.
+`reference.py`. Properties of other platforms (windows, solaris, vm, zos, freebsd) are unknown here, so
+ignored. What belongs to the cgroup stands in `resources.py`, ranges and enumerations in `values.py`.
 """
 
 from __future__ import annotations
 
-from pyrunc.spec.declare import Bool, Enum, Int, List, Map, Node, Str, need, opt
+from pyrunc.spec.declare import Enum, Int, List, Map, Node, need, opt
+from pyrunc.spec.resources import (
+    CPU,
+    BlockIO,
+    DeviceRule,
+    HugepageLimit,
+    InterfacePriority,
+    Memory,
+    Network,
+    Pids,
+    Rdma,
+    Resources,
+    ThrottleDevice,
+    WeightDevice,
+)  # fmt: skip
+from pyrunc.spec.values import (
+    BOOL,
+    CPU_LIST,
+    ID,
+    INT32,
+    INT64,
+    IOPRIO_CLASSES,
+    MAJOR,
+    MEMORY_BANDWIDTH,
+    MEMORY_POLICY_FLAGS,
+    MEMORY_POLICY_MODES,
+    MINOR,
+    NAMESPACE_TYPES,
+    PERSONALITY_DOMAINS,
+    PROPAGATIONS,
+    RLIMIT_TYPES,
+    SCHEDULER_FLAGS,
+    SCHEDULER_POLICIES,
+    SECCOMP_ACTIONS,
+    SECCOMP_ARCHITECTURES,
+    SECCOMP_FLAGS,
+    SECCOMP_OPERATORS,
+    STR,
+    STRING_MAP,
+    STRINGS,
+    UINT32,
+    UINT64,
+)  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
-def _is_page_size(text: str) -> bool:
-    number, unit = text[:-2], text[-2:]
-    return unit in ("KB", "MB", "GB") and number.isascii() and number.isdigit() and number[0] != "0"
-
-
-def _is_memory_bandwidth(text: str) -> bool:
-    return text.startswith("MB:") and "\n" not in text
-
-
-def _is_cpu_list(text: str) -> bool:
-    return not text.strip("0123456789, -")
-
-
-BOOL = Bool()
-STR = Str()
-STRINGS = List(STR)
-STRING_MAP = Map(STR)
-UINT16 = Int(0, 2**16 - 1)
-UINT32 = Int(0, 2**32 - 1)
-UINT64 = Int(0, 2**64 - 1)
-INT32 = Int(-(2**31), 2**31 - 1)
-INT64 = Int(-(2**63), 2**63 - 1)
-ID = Int(0, 2**32 - 2)  # 2**32-1 is (uid_t)-1, "no change" to setresuid: crun 1.8 ran such a config as root
-BYTES = Int(-1, 2**63 - 1)  # -1 is unlimited
-MAJOR = Int(0, 2**12 - 1)  # mknod(2) would cut anything larger, silently
-MINOR = Int(0, 2**20 - 1)
-ANY_MAJOR = Int(-1, 2**12 - 1)  # -1 is any, as in runC
-ANY_MINOR = Int(-1, 2**20 - 1)
-CPU_LIST = Str(r"^[0-9, -]*$", _is_cpu_list, 'a list of CPUs such as "0-3,7"')
-
-NAMESPACE_TYPES = Enum(
-    "pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time", refuse="namespace %s does not exist"
-)
-RLIMIT_TYPES = Enum(
-    "RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_DATA", "RLIMIT_FSIZE", "RLIMIT_LOCKS", "RLIMIT_MEMLOCK",
-    "RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_NOFILE", "RLIMIT_NPROC", "RLIMIT_RSS", "RLIMIT_RTPRIO",
-    "RLIMIT_RTTIME", "RLIMIT_SIGPENDING", "RLIMIT_STACK", refuse="wrong rlimit value: %s",
-)  # fmt: skip
-PROPAGATIONS = Enum(
-    "private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable",
-    refuse="rootfsPropagation=%s is not supported",
-)  # fmt: skip
-SECCOMP_ACTIONS = Enum(
-    "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP", "SCMP_ACT_ERRNO",
-    "SCMP_ACT_TRACE", "SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY",
-    refuse="string %s is not a valid action for seccomp",
-)  # fmt: skip
-SECCOMP_OPERATORS = Enum(
-    "SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT",
-    "SCMP_CMP_MASKED_EQ", refuse="string %s is not a valid operator for seccomp",
-)  # fmt: skip
-SECCOMP_ARCHITECTURES = Enum(
-    "SCMP_ARCH_X86", "SCMP_ARCH_X86_64", "SCMP_ARCH_X32", "SCMP_ARCH_ARM", "SCMP_ARCH_AARCH64",
-    "SCMP_ARCH_LOONGARCH64", "SCMP_ARCH_M68K", "SCMP_ARCH_MIPS", "SCMP_ARCH_MIPS64", "SCMP_ARCH_MIPS64N32",
-    "SCMP_ARCH_MIPSEL", "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32", "SCMP_ARCH_PPC", "SCMP_ARCH_PPC64",
-    "SCMP_ARCH_PPC64LE", "SCMP_ARCH_S390", "SCMP_ARCH_S390X", "SCMP_ARCH_SH", "SCMP_ARCH_SHEB",
-    "SCMP_ARCH_PARISC", "SCMP_ARCH_PARISC64", "SCMP_ARCH_RISCV64", refuse="string %s is not a valid arch for seccomp",
-)  # fmt: skip
-SECCOMP_FLAGS = Enum(
-    "SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_LOG",
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", refuse="seccomp flag %s is not known",
-)  # fmt: skip
-SCHEDULER_POLICIES = Enum(
-    "SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE",
-    refuse="invalid scheduler policy: %s",
-)  # fmt: skip
-SCHEDULER_FLAGS = Enum(
-    "SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_RECLAIM", "SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_KEEP_POLICY",
-    "SCHED_FLAG_KEEP_PARAMS", "SCHED_FLAG_UTIL_CLAMP_MIN", "SCHED_FLAG_UTIL_CLAMP_MAX",
-    refuse="invalid scheduler flag: %s",
-)  # fmt: skip
-IOPRIO_CLASSES = Enum(
-    "IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE", refuse="invalid ioPriority.Class: %s"
-)
-MEMORY_POLICY_MODES = Enum(
-    "MPOL_DEFAULT", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED",
-    "MPOL_PREFERRED_MANY", "MPOL_LOCAL", refuse="invalid memory policy mode %s",
-)  # fmt: skip
-MEMORY_POLICY_FLAGS = Enum(
-    "MPOL_F_NUMA_BALANCING",
-    "MPOL_F_RELATIVE_NODES",
-    "MPOL_F_STATIC_NODES",
-    refuse="invalid memory policy flag %s",
-)
-PERSONALITY_DOMAINS = Enum("LINUX", "LINUX32", refuse="invalid personality domain %s")
+__all__ = [
+    "CPU", "BlockIO", "Capabilities", "ConsoleSize", "Device", "DeviceRule", "ExecCPUAffinity", "Hook",
+    "Hooks", "HugepageLimit", "IDMapping", "IOPriority", "IntelRdt", "InterfacePriority", "Linux",
+    "Memory", "MemoryPolicy", "Mount", "Namespace", "NetDevice", "Network", "Node", "Personality",
+    "Pids", "Process", "Rdma", "Resources", "Rlimit", "Root", "Scheduler", "Seccomp", "SeccompArg",
+    "SeccompSyscall", "Spec", "ThrottleDevice", "TimeOffset", "User", "WeightDevice",
+]  # fmt: skip
 
 
 class Root(Node):
@@ -333,180 +297,6 @@ class NetDevice(Node):
     "Its name in the container; as on the host when absent."
 
 
-class DeviceRule(Node):
-    """One rule on which devices may be used; later rules win."""
-
-    allow: bool = need(BOOL)
-    "Allow or deny."
-    type: str | None = opt(Enum("a", "b", "c"))
-    "`a` any (also when absent), `b` block, `c` character."
-    major: int | None = opt(ANY_MAJOR)
-    "The major number; any when absent."
-    minor: int | None = opt(ANY_MINOR)
-    "The minor number; any when absent."
-    access: str | None = opt(STR)
-    "Some of `r`, `w` and `m` (mknod)."
-
-
-class Memory(Node):
-    """Limits on memory, in bytes; -1 is unlimited."""
-
-    limit: int | None = opt(BYTES)
-    "Memory."
-    reservation: int | None = opt(BYTES)
-    "The soft limit."
-    swap: int | None = opt(BYTES)
-    "Memory and swap together."
-    kernel: int | None = opt(BYTES)
-    "Kernel memory (not recommended; kernels since 5.16 have no such limit)."
-    kernel_tcp: int | None = opt(BYTES, key="kernelTCP")
-    "Kernel memory of TCP buffers (not recommended)."
-    swappiness: int | None = opt(Int(0, 100))
-    "How eagerly to swap; cgroup v1 only."
-    disable_oom_killer: bool | None = opt(BOOL, key="disableOOMKiller")
-    "Let processes wait for memory instead of killing one; cgroup v1 only."
-    use_hierarchy: bool | None = opt(BOOL)
-    "Account children with their parent; cgroup v1 only, and the only way of newer kernels."
-    check_before_update: bool | None = opt(BOOL)
-    "Refuse an update to less than what is in use."
-
-
-class CPU(Node):
-    """Limits on CPU time, and which CPUs."""
-
-    shares: int | None = opt(UINT64)
-    "The weight among siblings, 2 to 262144, 1024 by default."
-    quota: int | None = opt(INT64)
-    "Microseconds of CPU time in a period; negative is unlimited."
-    burst: int | None = opt(UINT64)
-    "Microseconds that may be saved up from earlier periods."
-    period: int | None = opt(UINT64)
-    "Microseconds of a period."
-    realtime_runtime: int | None = opt(INT64)
-    "Microseconds of real-time scheduling in a period; cgroup v1 only."
-    realtime_period: int | None = opt(UINT64)
-    "Microseconds of a real-time period; cgroup v1 only."
-    cpus: str | None = opt(STR)
-    'CPUs to run on: "0-3,7".'
-    mems: str | None = opt(STR)
-    "Memory nodes to allocate on, likewise."
-    idle: int | None = opt(Int(0, 1))
-    "1 runs the cgroup only when nothing else wants the CPU."
-
-
-class Pids(Node):
-    """A limit on the number of tasks."""
-
-    limit: int | None = opt(INT64)
-    "How many; negative is unlimited, 0 a real limit."
-
-
-class WeightDevice(Node):
-    """The I/O weight for one block device; at least one of the weights."""
-
-    major: int = need(MAJOR)
-    "The major number."
-    minor: int = need(MINOR)
-    "The minor number."
-    weight: int | None = opt(UINT16)
-    "The weight."
-    leaf_weight: int | None = opt(UINT16)
-    "The weight against child cgroups (kernels before 5.0)."
-
-
-class ThrottleDevice(Node):
-    """A rate for one block device."""
-
-    major: int = need(MAJOR)
-    "The major number."
-    minor: int = need(MINOR)
-    "The minor number."
-    rate: int = need(UINT64)
-    "Bytes or operations a second."
-
-
-class BlockIO(Node):
-    """Limits on block devices."""
-
-    weight: int | None = opt(UINT16)
-    "The weight among siblings, 10 to 1000."
-    leaf_weight: int | None = opt(UINT16)
-    "The weight against child cgroups (kernels before 5.0)."
-    weight_device: tuple[WeightDevice, ...] = opt(List(WeightDevice), default=())
-    "Weights for single devices."
-    throttle_read_bps_device: tuple[ThrottleDevice, ...] = opt(List(ThrottleDevice), default=())
-    "Bytes read a second."
-    throttle_write_bps_device: tuple[ThrottleDevice, ...] = opt(List(ThrottleDevice), default=())
-    "Bytes written a second."
-    throttle_read_iops_device: tuple[ThrottleDevice, ...] = opt(
-        List(ThrottleDevice), default=(), key="throttleReadIOPSDevice"
-    )
-    "Reads a second."
-    throttle_write_iops_device: tuple[ThrottleDevice, ...] = opt(
-        List(ThrottleDevice), default=(), key="throttleWriteIOPSDevice"
-    )
-    "Writes a second."
-
-
-class HugepageLimit(Node):
-    """A limit on huge pages of one size."""
-
-    page_size: str = need(Str(r"^[1-9][0-9]*[KMG]B$", _is_page_size, 'a size such as "2MB"'))
-    "The size of the page: a number and KB, MB or GB, of base 1024."
-    limit: int = need(UINT64)
-    "Bytes."
-
-
-class InterfacePriority(Node):
-    """The priority of traffic through one interface."""
-
-    name: str = need(STR)
-    "The interface in the runtime's network namespace."
-    priority: int = need(UINT32)
-    "The priority."
-
-
-class Network(Node):
-    """Marks on network traffic; cgroup v1 only."""
-
-    class_id: int | None = opt(UINT32, key="classID")
-    "The class of packets (net_cls)."
-    priorities: tuple[InterfacePriority, ...] = opt(List(InterfacePriority), default=())
-    "Priorities by interface (net_prio)."
-
-
-class Rdma(Node):
-    """Limits for one RDMA device; at least one of the two."""
-
-    hca_handles: int | None = opt(UINT32)
-    "Handles."
-    hca_objects: int | None = opt(UINT32)
-    "Objects."
-
-
-class Resources(Node):
-    """What the container's cgroup limits."""
-
-    devices: tuple[DeviceRule, ...] = opt(List(DeviceRule), default=())
-    "Rules on devices, applied in order; the rules for the default devices follow them."
-    memory: Memory | None = opt(Memory)
-    "Memory."
-    cpu: CPU | None = opt(CPU)
-    "CPU time."
-    pids: Pids | None = opt(Pids)
-    "Tasks."
-    block_io: BlockIO | None = opt(BlockIO, key="blockIO")
-    "Block devices."
-    hugepage_limits: tuple[HugepageLimit, ...] = opt(List(HugepageLimit), default=())
-    "Huge pages."
-    network: Network | None = opt(Network)
-    "Marks on network traffic."
-    rdma: Mapping[str, Rdma] = opt(Map(Rdma), default={})
-    "RDMA, by device."
-    unified: Mapping[str, str] = opt(STRING_MAP, default={})
-    "Files of cgroup v2 and what to write into them, after everything else."
-
-
 class SeccompArg(Node):
     """A condition on one argument of a system call."""
 
@@ -561,9 +351,7 @@ class IntelRdt(Node):
     "Lines for the file schemata, written last."
     l3_cache_schema: str | None = opt(STR)
     "The line for the L3 cache, written first."
-    mem_bw_schema: str | None = opt(
-        Str(r"^MB:[^\n]*$", _is_memory_bandwidth, 'a line that starts with "MB:"')
-    )
+    mem_bw_schema: str | None = opt(MEMORY_BANDWIDTH)
     "The line for memory bandwidth."
     enable_monitoring: bool | None = opt(BOOL)
     "Make a monitoring group for the container."
