@@ -25,9 +25,18 @@ def strerror(errno: int) -> str:
 
 
 class PyruncError(Exception):
-    """Any failure that is told to the user in one line."""
+    """Any failure that is told to the user in one line.
+
+    A command may set `prefix` to put in front what it was doing (`pyrunc create failed: `). `plain` asks for the bare
+    line, without the logger's fields around it: callers compare the text of a failed execve to the letter.
+    """
 
     exit_code = 1
+    prefix = ""
+    plain = False
+
+    def __str__(self) -> str:
+        return self.prefix + super().__str__()
 
 
 class UsageError(PyruncError):

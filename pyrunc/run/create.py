@@ -1,0 +1,243 @@
+"""Make a container: the state directory, the cgroup, the executor, and the answers that it needs on its way.
+
+Whatever fails, `undo` leaves the host as if nothing had been tried (runtime.md, Errors). Whenever this process is killed,
+`delete --force` finds enough to do the same: the state directory names the cgroup before the cgroup is made, and an executor
+whose parent is gone reads end of file and exits.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EPERM, ESRCH
+
+import _signal
+import _socket
+
+from pyrunc import log
+from pyrunc._record import record as _record
+from pyrunc.errors import OpError, PyruncError, StateError
+from pyrunc.run.conduct import Conversation, Ended
+from pyrunc.run.console import connect_console
+from pyrunc.run.destroy import destroy
+from pyrunc.run.environ import environment
+from pyrunc.run.hookio import HookOutput, hook_files
+from pyrunc.run.hooks import run_hooks, state_json
+from pyrunc.run.idmap import write_maps
+from pyrunc.run.launch import Child, launch
+from pyrunc.run.phrase import Step
+from pyrunc.run.steps import container_pid, open_namespaces, step_of
+from pyrunc.run.trace import TRACE
+from pyrunc.sys import memfd_sealed, pidfd_open, pidfd_send_signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from dataclasses import dataclass
+
+    from pyrunc.run.prepare import Prepared
+    from pyrunc.state import Entry, StateRoot
+
+    record = dataclass(frozen=True)
+else:
+    record = _record
+
+MAX_CPUS = 8192
+
+
+@record
+class Options:
+    """What the command line says beside the plan's request."""
+
+    pid_file: str = ""
+    """Absolute."""
+    console_socket: str = ""
+    foreground_console: bool = False
+
+
+class Creation:
+    """One attempt to make a container. `pid` is the container's process once there is one."""
+
+    def __init__(self, prepared: Prepared, root: StateRoot, options: Options) -> None:
+        self.prepared = prepared
+        self.options = options
+        self.spec = prepared.spec
+        self.entry: Entry = root.create(prepared.request.id)
+        self.child: Child | None = None
+        self.pid = 0
+        self.pidfd = -1
+        self.limited = False
+        self.hooks_ran = False
+        self.output = HookOutput()
+        self.master: _socket.socket | None = None
+        self.inputs: dict[str, int] = {}
+        self.talk: Conversation | None = None
+
+    def build(self) -> Conversation:
+        """Do it all, up to the answer that lets the executor wait for `start`, or go on. Raises; then call undo."""
+        prepared = self.prepared
+        self.entry.begin(prepared, os.getcwd())
+        prepared.manager.create()
+        TRACE.phase("state and cgroup directories")
+        self.inputs = self._open_inputs()
+        self.child = launch(prepared.plan, self.inputs, cgroup_fd=prepared.manager.clone_fd(), trace=TRACE.enabled)
+        TRACE.phase("launch")
+        self.pid, self.pidfd = self.child.pid, self.child.pidfd
+        self._close_inputs()
+        self.talk = self._conversation(self.child)
+        try:
+            self.talk.run(until="ready")
+        except Ended:
+            raise self._died() from None
+        TRACE.phase("the executor makes the container")
+        return self.talk
+
+    def _conversation(self, child: Child) -> Conversation:
+        handlers = {
+            "join": self._join, "maps": self._maps, "prepared": self._prepared,
+            "hook": self._hook, "env": self._env, "ready": self._ready, "start": self._start,
+        }  # fmt: skip
+        talk = Conversation(child.talk, self.step, handlers)
+        talk.on_pid = self._forked
+        talk.hook_output = self.output.text
+        if TRACE.enabled:
+            talk.on_trace = lambda index, end: TRACE.operation(self.step, index, end)
+        return talk
+
+    def step(self, index: int) -> Step:
+        """Tell of an operation of the plan."""
+        return step_of(self.prepared.plan.ops[index], self.spec)
+
+    def _open_inputs(self) -> dict[str, int]:
+        inputs = open_namespaces(self.prepared.plan.inputs, self.spec)
+        if "listener" in self.prepared.plan.inputs:
+            inputs["listener"] = self.entry.listen()
+        if "console" in self.prepared.plan.inputs:
+            inputs["console"] = self._open_console()
+        return inputs
+
+    def _open_console(self) -> int:
+        if not self.options.foreground_console:
+            return connect_console(self.options.console_socket).detach()
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        self.master = ours
+        return theirs.detach()
+
+    def _close_inputs(self) -> None:
+        for fd in self.inputs.values():
+            os.close(fd)
+        self.inputs = {}
+
+    # What the executor asks, in the order in which the default plan asks it.
+
+    def _join(self, _step: Step, _fd: int) -> Sequence[int]:
+        """Put the executor into the cgroups, before it can make a child that would be left outside."""
+        self.prepared.manager.join(self.pid)
+        try:
+            # the caller's own affinity is not the container's: all CPUs, within what the cpuset allows
+            os.sched_setaffinity(self.pid, range(MAX_CPUS))
+        except OSError as error:
+            if error.errno not in {EPERM, ESRCH}:  # a host that forbids it has a reason to
+                raise OpError("sched_setaffinity", error.errno or EPERM) from None
+        if not self.prepared.plan.forks:
+            self._limit()
+        return ()
+
+    def _limit(self) -> None:
+        """Apply the resource limits, once: pids.max would forbid the executor's own fork if it came sooner."""
+        if not self.limited:
+            self.limited = True
+            linux = self.spec.linux
+            if linux is not None and linux.resources is not None:
+                self.prepared.manager.apply(linux.resources)
+
+    def _maps(self, _step: Step, _fd: int) -> Sequence[int]:
+        assert self.spec.linux is not None
+        write_maps(self.pid, self.spec.linux, self.prepared.host)
+        return ()
+
+    def _forked(self, pid: int) -> None:
+        """Follow the executor into its child (a sibling: CLONE_PARENT makes it ours), and bury the one that left."""
+        os.close(self.pidfd)
+        os.waitpid(self.pid, 0)
+        self.pid, self.pidfd = pid, pidfd_open(pid)
+
+    def _prepared(self, _step: Step, _fd: int) -> Sequence[int]:
+        """Limits, then the hooks that want the namespaces made and the root not yet pivoted (HK-8, HK-10)."""
+        self._limit()
+        hooks = self.spec.hooks
+        if hooks is not None and (hooks.prestart or hooks.create_runtime):
+            self.hooks_ran = True
+            state = state_json(self.entry.container, "creating", self.pid)
+            run_hooks(hooks.prestart, "prestart", state)
+            run_hooks(hooks.create_runtime, "createRuntime", state)
+        return ()
+
+    def _hook(self, step: Step, _fd: int) -> Sequence[int]:
+        """Give a hook that the executor runs its stdin (the state) and a file for its output."""
+        self.hooks_ran = True
+        status = "creating" if step.at.startswith("hooks.createContainer") else "created"
+        state = state_json(self.entry.container, status, container_pid(self.pid, self.spec))
+        return hook_files(state, self.output)
+
+    def _env(self, _step: Step, fd: int) -> Sequence[int]:
+        process = self.spec.process
+        assert process is not None
+        uid = process.user.uid if process.user is not None else 0
+        return (memfd_sealed(environment(process.env, uid, fd), "pyrunc-env"),)
+
+    def _ready(self, _step: Step, _fd: int) -> Sequence[int]:
+        """Write down what start, kill and delete need, then the pid file: its readers take it for the word that all is well."""
+        self.entry.created(self.pid)
+        if self.options.pid_file:
+            write_pid_file(self.options.pid_file, self.pid)
+        return ()
+
+    def _start(self, _step: Step, _fd: int) -> Sequence[int]:
+        return ()
+
+    # When it goes wrong.
+
+    def _died(self) -> PyruncError:
+        """Say why the executor left without a word."""
+        if self.prepared.manager.oom_kills():
+            return StateError("container init was OOM-killed (memory limit too low?)")
+        return StateError("container init died before it was ready")
+
+    def undo(self) -> None:
+        """Leave the host as if the container had never been tried; run the poststop hooks if any hook has run."""
+        self._close_inputs()
+        if self.child is not None:
+            self.child.talk.close()
+            kill_and_reap(self.pid, self.pidfd)
+        try:
+            destroy(self.entry, self.spec.hooks if self.hooks_ran else None, manager=self.prepared.manager)
+        except PyruncError as error:
+            log.warning(f"while undoing the creation: {error}")
+
+
+def kill_and_reap(pid: int, pidfd: int) -> None:
+    """SIGKILL a child of ours, and wait for its end."""
+    try:
+        pidfd_send_signal(pidfd, _signal.SIGKILL)
+    except OSError as error:
+        if error.errno != ESRCH:
+            raise
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        return  # a foreground run's loop has reaped it already
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Write the pid, decimal, by temporary file and rename: callers wait for the name to appear. Raises OpError."""
+    directory, _, name = path.rpartition("/")
+    temporary = f"{directory}/.{name}"
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            os.write(fd, b"%d" % pid)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError as error:
+        raise OpError(f"--pid-file: write {path}", error.errno or EPERM) from None

@@ -1,0 +1,88 @@
+"""Write a new user namespace's id maps, as the one who may: ourselves, or newuidmap(1) and newgidmap(1).
+
+See user_namespaces(7). root writes the files. Anyone else may write a single line that maps their own id, and only after
+setgroups was denied; more lines need the set-user-ID helpers and ranges in /etc/subuid and /etc/subgid.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EPERM
+
+from pyrunc.errors import HostError, OpError, strerror
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyrunc.host import Host
+    from pyrunc.spec.model import IDMapping, Linux
+
+HELPER_DIRS = ("/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin", "/sbin")
+
+
+def deny_setgroups(linux: Linux, host: Host) -> bool:
+    """Tell whether setgroups(2) must be given up: an ordinary user who maps only their own group."""
+    return host.euid != 0 and _own_only(linux.gid_mappings, host.egid)
+
+
+def _own_only(mappings: Sequence[IDMapping], own: int) -> bool:
+    return len(mappings) == 1 and mappings[0].size == 1 and mappings[0].host_id == own
+
+
+def write_maps(pid: int, linux: Linux, host: Host) -> None:
+    """Give the user namespace of `pid` its uid and gid maps. Raises OpError or HostError naming the mapping."""
+    if deny_setgroups(linux, host):
+        _write(pid, "setgroups", "deny", "linux.gidMappings")
+    _write_map(pid, "uid", linux.uid_mappings, host.euid == 0 or _own_only(linux.uid_mappings, host.euid))
+    _write_map(pid, "gid", linux.gid_mappings, host.euid == 0 or _own_only(linux.gid_mappings, host.egid))
+
+
+def _write_map(pid: int, kind: str, mappings: Sequence[IDMapping], by_ourselves: bool) -> None:  # noqa: FBT001  # one caller
+    at = f"linux.{kind}Mappings"
+    if by_ourselves:
+        lines = "".join(f"{m.container_id} {m.host_id} {m.size}\n" for m in mappings)
+        try:
+            return _write(pid, f"{kind}_map", lines, at)
+        except OpError as error:
+            if error.errno != EPERM or host_is_full_root():
+                raise
+            # root in a user namespace of somebody else's: the ids are not ours to give, the helper may know better
+    return _call_helper(pid, kind, mappings, at)
+
+
+def host_is_full_root() -> bool:
+    """Tell whether the caller maps every id to itself: then a refusal is the kernel's last word."""
+    with open("/proc/self/uid_map", "rb") as file:
+        return file.read().split() == [b"0", b"0", b"4294967295"]
+
+
+def _write(pid: int, name: str, text: str, at: str) -> None:
+    path = f"/proc/{pid}/{name}"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise OpError(f"{at}: write {name} {text.strip()!r}", error.errno or EPERM) from None
+
+
+def _call_helper(pid: int, kind: str, mappings: Sequence[IDMapping], at: str) -> None:
+    name = f"new{kind}map"
+    path = next((found for d in HELPER_DIRS if os.access(found := f"{d}/{name}", os.X_OK)), None)
+    if path is None:
+        raise HostError(f"{at}: more than your own id needs {name}: install uidmap (shadow-utils)")
+    numbers = [str(n) for m in mappings for n in (m.container_id, m.host_id, m.size)]
+    out = os.memfd_create("pyrunc-idmap", os.MFD_CLOEXEC)
+    try:
+        actions = [(os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, out, 2)]
+        # the helper is set-user-ID root: it gets nothing of our environment
+        child = os.posix_spawn(path, [name, str(pid), *numbers], {}, file_actions=actions)
+        status = os.waitpid(child, 0)[1]
+        if status:
+            said = os.pread(out, 4096, 0).decode(errors="replace").strip().replace("\n", "; ")
+            raise HostError(f"{at}: {name}: {said or strerror(EPERM)} (see /etc/sub{kind} for the ranges you may use)")
+    finally:
+        os.close(out)

@@ -1,0 +1,84 @@
+"""From a bundle's directory to everything that `create` will do, without doing any of it."""
+
+from __future__ import annotations
+
+import os
+from errno import ENOENT
+
+from pyrunc import check, host
+from pyrunc._record import record as _record
+from pyrunc.cgroup import open_manager
+from pyrunc.errors import OpError, StateError
+from pyrunc.plan.compile import compile_plan
+from pyrunc.plan.request import Request
+from pyrunc.run.facts import gather
+from pyrunc.run.trace import TRACE
+from pyrunc.spec.parse import parse_config
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+
+    from pyrunc.cgroup import Manager
+    from pyrunc.host import Host
+    from pyrunc.plan.ops import Plan
+    from pyrunc.spec.model import Spec
+
+    record = dataclass(frozen=True)
+else:
+    record = _record
+
+CONFIG = "config.json"
+CONFIG_LIMIT = 64 << 20
+
+
+@record
+class Prepared:
+    """A config that was read, checked and compiled for this host."""
+
+    config: bytes
+    """config.json as it was read; its copy in the state directory is what start and delete go by (LC-2d)."""
+    spec: Spec
+    host: Host
+    request: Request
+    manager: Manager
+    plan: Plan
+    warnings: tuple[str, ...]
+
+
+def read_config(bundle: str) -> bytes:
+    """Return the bytes of the bundle's config.json. Raises StateError with runc's text when there is none."""
+    path = f"{bundle}/{CONFIG}"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        with open(fd, "rb", buffering=0) as file:
+            return file.read(CONFIG_LIMIT + 1) or b""
+    except FileNotFoundError:
+        raise StateError(f"JSON specification file {CONFIG} not found in {bundle}") from None
+    except OSError as error:
+        raise OpError(f"open {path}", error.errno or ENOENT) from None
+
+
+def load_spec(bundle: str, *, rootless: bool) -> tuple[bytes, Spec, list[str]]:
+    """Read, parse and check a bundle; return its config, the Spec and warnings. Raises SpecError with every fault."""
+    config = read_config(bundle)
+    TRACE.phase("read config.json")
+    spec = parse_config(config)
+    TRACE.phase("parse")
+    warnings = check.check(spec, check.CheckFacts(bundle=bundle, rootless=rootless))
+    check.check_bundle_paths(spec, bundle)
+    TRACE.phase("check")
+    return config, spec, warnings
+
+
+def prepare(request: Request, on: Host | None = None) -> Prepared:
+    """Compile the bundle of `request` for this host, or for the recorded host `on`."""
+    config, spec, warnings = load_spec(request.bundle, rootless=request.rootless)
+    here = on or host.probe(mounts=request.no_pivot)
+    TRACE.phase("probe the host")
+    manager = open_manager(here.cgroup, spec, request.id, rootless=request.rootless)
+    facts = gather(spec, request.bundle, here, manager.mount_dirs())
+    TRACE.phase("gather facts")
+    plan = compile_plan(spec, here, request, facts)
+    TRACE.phase("compile")
+    return Prepared(config, spec, here, request, manager, plan, (*warnings, *plan.warnings))

@@ -1,0 +1,93 @@
+"""Let a created container go: talk to its waiting executor until that has become the program.
+
+The executor listens on start.sock in the state directory. Through that connection it reports what goes wrong after the
+word to go, so that `start` fails when a startContainer hook or the execve does; a fifo could not tell.
+"""
+
+from __future__ import annotations
+
+import _socket
+import _struct
+
+from pyrunc.errors import BugError, PyruncError, StateError
+from pyrunc.run.conduct import Conversation, Ended
+from pyrunc.run.destroy import destroy
+from pyrunc.run.hookio import HookOutput, hook_files
+from pyrunc.run.hooks import run_hooks, state_json
+from pyrunc.run.phrase import Step
+from pyrunc.run.steps import container_pid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyrunc.spec.model import Hooks, Spec
+    from pyrunc.state import Entry
+
+GO = _struct.pack("=iI", 0, 0)
+REFUSALS = {
+    "stopped": "cannot start a container that has stopped",
+    "running": "cannot start an already running container",
+}
+
+
+def check_created(status: str) -> None:
+    """Raise StateError with runc's text unless the container waits to be started."""
+    if status != "created":
+        raise StateError(REFUSALS.get(status, f"cannot start a container in the {status} state"))
+
+
+class Start:
+    """One start of a created container."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.steps, self.first = entry.read_tail()
+        self.output = HookOutput()
+        self.spec: Spec | None = None
+
+    def go(self) -> None:
+        """Start the program and run the poststart hooks; on failure the container is destroyed (LC-7, LC-9)."""
+        if self.entry.container.hooks:
+            self.spec = self.entry.read_spec()
+        try:
+            self._converse(self.entry.connect())
+            self.entry.started()
+            poststart(self.entry, self.spec)
+        except PyruncError:
+            self.entry.kill()
+            destroy(self.entry, self.spec.hooks if self.spec is not None else None)
+            raise
+
+    def _converse(self, sock: _socket.socket) -> None:
+        talk = Conversation(sock, self._step, {"start": self._nothing, "hook": self._hook})
+        talk.hook_output = self.output.text
+        try:
+            sock.send(GO)
+            talk.run()
+        except (Ended, BrokenPipeError, ConnectionResetError):
+            return
+        finally:
+            sock.close()
+
+    def _step(self, index: int) -> Step:
+        if not 0 <= index - self.first < len(self.steps):
+            raise BugError(f"the executor speaks of operation {index}, which comes before the start")
+        return self.steps[index - self.first]
+
+    def _nothing(self, _step: Step, _fd: int) -> Sequence[int]:
+        return ()
+
+    def _hook(self, _step: Step, _fd: int) -> Sequence[int]:
+        assert self.spec is not None
+        container = self.entry.container
+        pid = container_pid(container.init_process_pid, self.spec)
+        return hook_files(state_json(container, "created", pid), self.output)
+
+
+def poststart(entry: Entry, spec: Spec | None) -> None:
+    """Run the poststart hooks; a failing one is an error of start (LC-9, since 1.3.0)."""
+    hooks: Hooks | None = spec.hooks if spec is not None else None
+    if hooks is not None and hooks.poststart:
+        state = state_json(entry.container, "running", entry.container.init_process_pid)
+        run_hooks(hooks.poststart, "poststart", state)

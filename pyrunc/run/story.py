@@ -1,0 +1,125 @@
+"""What create and run have in common: from the command line to a Creation that is undone when anything fails."""
+
+from __future__ import annotations
+
+import os
+
+import _signal
+
+from pyrunc import log
+from pyrunc.errors import PyruncError, SpecError, StateError, UsageError
+from pyrunc.plan.request import Request
+from pyrunc.run.create import Creation, Options
+from pyrunc.run.prepare import prepare
+from pyrunc.run.trace import TRACE
+from pyrunc.state import check_id, open_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pyrunc.commands import Args
+    from pyrunc.spec.model import Spec
+
+NEEDS_SOCKET = "cannot allocate tty if runc will detach without setting console socket"
+NEEDS_NO_SOCKET = "cannot use console socket if runc will not detach or allocate tty"
+
+
+def request_of(args: Args, *, wait: bool) -> tuple[Request, Options]:
+    """Turn the command line of create or run into a request. Changes into the bundle, as runc does: hooks run there."""
+    check_id(args.positionals[0])
+    pid_file = str(args.options["pid-file"] or "")
+    pid_file = os.path.abspath(pid_file) if pid_file else ""
+    console = str(args.options["console-socket"] or "")
+    console = os.path.abspath(console) if console else ""
+    bundle = str(args.options["bundle"] or "")
+    if bundle:
+        try:
+            os.chdir(bundle)
+        except OSError as error:
+            raise UsageError(f"--bundle: chdir {bundle}: {os.strerror(error.errno or 0).lower()}") from None
+    preserve = args.options["preserve-fds"]
+    assert isinstance(preserve, int)
+    _check_preserved(preserve)
+    request = Request(
+        id=args.positionals[0],
+        bundle=os.getcwd(),
+        wait=wait,
+        no_pivot=bool(args.options["no-pivot"]),
+        no_new_keyring=bool(args.options["no-new-keyring"]),
+        preserve_fds=preserve,
+        rootless=os.geteuid() != 0,
+    )
+    detached = wait or bool(args.options["detach"])
+    return request, Options(pid_file=pid_file, console_socket=console, foreground_console=not detached)
+
+
+def _check_preserved(count: int) -> None:
+    if count < 0:
+        raise UsageError(f"--preserve-fds: must not be negative: {count}")
+    for fd in range(3, 3 + count):
+        try:
+            os.fstat(fd)
+        except OSError as error:
+            text = os.strerror(error.errno or 0).lower()
+            raise UsageError(f"unable to stat preserved-fd {fd} (of {count}): {text}") from None
+
+
+def check_terminal(spec: Spec, options: Options) -> None:
+    """Refuse a terminal that nobody would serve, and a console socket that nobody would use (runc's texts)."""
+    terminal = spec.process is not None and spec.process.terminal
+    detached = not options.foreground_console
+    if terminal and detached and not options.console_socket:
+        raise StateError(NEEDS_SOCKET)
+    if options.console_socket and not (terminal and detached):
+        raise StateError(NEEDS_NO_SOCKET)
+
+
+class creating:  # noqa: N801  # used as a `with` statement's verb
+    """`with creating(args, request, options) as creation`: any failure in the block undoes the creation."""
+
+    def __init__(self, args: Args, request: Request, options: Options) -> None:
+        self.args = args
+        self.request = request
+        self.options = options
+        self.creation: Creation | None = None
+
+    def __enter__(self) -> Creation:
+        for number in (_signal.SIGTERM, _signal.SIGHUP):
+            if _signal.getsignal(number) == _signal.SIG_DFL:
+                _signal.signal(number, _interrupt)
+        os.umask(0)
+        try:
+            prepared = prepare(self.request)
+            check_terminal(prepared.spec, self.options)
+            for warning in prepared.warnings:
+                log.warning(warning)
+            self.creation = Creation(prepared, open_root(self.args, ensure=True), self.options)
+        except PyruncError as error:
+            raise self._told(error) from None
+        return self.creation
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        TRACE.phase("start")
+        if error is not None and self.creation is not None:
+            self.creation.undo()
+        if self.creation is not None:
+            self.creation.entry.unlock()
+        if isinstance(error, PyruncError):
+            raise self._told(error) from None
+
+    def _told(self, error: PyruncError) -> PyruncError:
+        """Put in front what failed, as runc does: `pyrunc create failed: ...`."""
+        if error.plain:
+            return error
+        if isinstance(error, SpecError):
+            error.prefix = f"pyrunc {self.args.command} failed: config.json: "
+        else:
+            error.prefix = f"pyrunc {self.args.command} failed: "
+        return error
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
