@@ -1,0 +1,136 @@
+"""Fixtures and reporting of the conformance suite; README.md says how a test is written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from lib import bundle as bundles
+from lib import host
+from lib import runtime as runtimes
+from lib.console import Receiver
+from lib.hooks import Log
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--results", metavar="FILE", help="write the result of each test, with its requirement ids, as JSON")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One private mount namespace for the session, with a tmpfs that vanishes with it."""
+    config.stash_runtime = runtimes.find(os.environ.get("RUNTIME", "pyrunc"))
+    config.stash_results = {}
+    config.stash_base = pathlib.Path(tempfile.mkdtemp(prefix="st-"))
+    if os.geteuid() == 0:
+        host.own_mount_namespace()
+        host.mount("tmpfs", config.stash_base, "tmpfs", data="mode=755")
+    host.become_subreaper()
+    done = subprocess.run([config.stash_runtime, "--version"], capture_output=True, text=True, check=False)
+    config.stash_version = done.stdout.splitlines()[0] if done.stdout else "unknown"
+    hide_unified_controllers(config.stash_version, config.stash_base)
+
+
+def hide_unified_controllers(version: str, base: pathlib.Path) -> None:
+    """crun takes a hybrid host whose cgroup2 has controllers for a broken one: show it none, here only."""
+    controllers = f"{host.hierarchies().get('', '')}/cgroup.controllers"
+    if version.startswith("crun") and not host.unified_only() and os.path.exists(controllers):
+        (base / "empty").touch()
+        host.mount(str(base / "empty"), controllers, flags=host.MS_BIND)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"runtime: {config.stash_version} ({config.stash_runtime})"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if os.geteuid() == 0:
+        host.umount(config.stash_base)
+    shutil.rmtree(config.stash_base, ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> object:
+    report = yield
+    ids = [ident for mark in item.iter_markers("req") for ident in mark.args]
+    record = item.config.stash_results.setdefault(item.nodeid, {"req": ids, "outcome": "passed", "why": ""})
+    if report.outcome != "passed" and record["outcome"] in {"passed", "skipped"}:
+        record["outcome"] = report.outcome if report.when != "teardown" else "failed"
+        record["why"] = str(report.longrepr[2]) if report.skipped else report.longreprtext[-2000:]
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    where = session.config.getoption("--results")
+    if where:
+        document = {"runtime": session.config.stash_version, "tests": session.config.stash_results}
+        pathlib.Path(where).write_text(json.dumps(document, indent=1))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    bare = [item.nodeid for item in items if not any(item.iter_markers("req"))]
+    assert not bare, f"tests without a requirement id: {bare}"
+
+
+@pytest.fixture(autouse=True)
+def needs(request: pytest.FixtureRequest) -> None:
+    """Every test needs root; `only_if` adds to that."""
+    facts = ["root", *(fact for mark in request.node.iter_markers("only_if") for fact in mark.args)]
+    lacking = [words for fact in facts if (words := host.missing(fact))]
+    if lacking:
+        pytest.skip(f"needs {' and '.join(lacking)}")
+
+
+@pytest.fixture(scope="session")
+def tree(request: pytest.FixtureRequest) -> pathlib.Path:
+    """The root file system that bundles are linked from."""
+    base = request.config.stash_base
+    bundles.build_probe(base / "probe")
+    bundles.build_rootfs(base / "tree", base / "probe")
+    return base / "tree"
+
+
+@pytest.fixture
+def runtime(request: pytest.FixtureRequest, needs: None, tree: pathlib.Path) -> object:
+    """The runtime with an empty state root; after the test nothing of it may be left on the host."""
+    work = pathlib.Path(tempfile.mkdtemp(prefix="t", dir=request.config.stash_base))
+    work.chmod(0o755)
+    under_test = runtimes.Runtime(request.config.stash_runtime, work, tree)
+    before = runtimes.mount_table()
+    yield under_test
+    complaints = under_test.clean()
+    after = runtimes.mount_table()
+    if after != before:
+        complaints += [f"mount {line}" for line in sorted(set(after) - set(before))]
+        complaints += [f"lost mount {line}" for line in sorted(set(before) - set(after))]
+        for line in set(after) - set(before):
+            with contextlib.suppress(OSError):
+                host.umount(line.split(" ")[1])
+    shutil.rmtree(work, ignore_errors=True)
+    assert not complaints, f"left behind after delete --force: {complaints}"
+
+
+@pytest.fixture
+def bundle(runtime: runtimes.Runtime) -> bundles.Bundle:
+    return runtime.bundle()
+
+
+@pytest.fixture
+def hooks(runtime: runtimes.Runtime, bundle: bundles.Bundle) -> Log:
+    return Log(runtime, bundle)
+
+
+@pytest.fixture
+def console(runtime: runtimes.Runtime) -> object:
+    receiver = Receiver(runtime.work / "console.sock")
+    yield receiver
+    receiver.close()

@@ -1,0 +1,155 @@
+"""Facts of the host that tests depend on, each with the words that a skip shows when it is missing."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import pathlib
+import re
+import shutil
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED, MNT_DETACH = 0x20000, 0x1000, 0x4000, 1 << 18, 1 << 20, 2
+CAPS = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT "
+    "SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP "
+    "MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+).split()
+
+
+def _call(result: int, what: str) -> None:
+    if result:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
+
+
+def mount(source: str, target: object, fstype: str = "", flags: int = 0, data: str = "") -> None:
+    arguments = [str(x).encode() or None for x in (source, target, fstype)]
+    _call(LIBC.mount(*arguments, ctypes.c_ulong(flags), data.encode() or None), f"mount {source} on {target}")
+
+
+def umount(target: object, flags: int = MNT_DETACH) -> None:
+    _call(LIBC.umount2(str(target).encode(), flags), f"umount {target}")
+
+
+def own_mount_namespace() -> None:
+    """Give this process a mount namespace whose changes reach nobody else."""
+    _call(LIBC.unshare(CLONE_NEWNS), "unshare the mount namespace")
+    mount("none", "/", flags=MS_REC | MS_PRIVATE)
+
+
+def become_subreaper() -> None:
+    """Orphans of runtimes become children of this process, as they do under conmon or a shim."""
+    _call(LIBC.prctl(36, 1, 0, 0, 0), "prctl PR_SET_CHILD_SUBREAPER")
+
+
+def capability_masks(status: str) -> dict[str, int]:
+    """The Cap lines of a /proc/PID/status: {"Inh": mask, "Prm": ..., "Eff": ..., "Bnd": ..., "Amb": ...}."""
+    return {name: int(value, 16) for name, value in re.findall(r"^Cap(\w+):\s*(\w+)$", status, re.M)}
+
+
+def mask_of(*names: str) -> int:
+    return sum(1 << CAPS.index(name.removeprefix("CAP_")) for name in names)
+
+
+def bounding() -> int:
+    return capability_masks(pathlib.Path("/proc/self/status").read_text())["Bnd"]
+
+
+@functools.cache
+def hierarchies() -> dict[str, str]:
+    """Controller (or `name=x`, or "" for cgroup2) -> mount point of its hierarchy."""
+    found: dict[str, str] = {}
+    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, _, rest = line.partition(" - ")
+        kind, _, options = rest.split(" ", 2)
+        place = fields.split()[4]
+        if kind == "cgroup2":
+            found.setdefault("", place)
+        elif kind == "cgroup":
+            for option in options.split(" ")[0].split(",") + options.split(" ")[-1].split(","):
+                if option not in {"rw", "ro", "xattr", "clone_children"}:
+                    found.setdefault(option, place)
+    return found
+
+
+def unified_only() -> bool:
+    return set(hierarchies()) == {""}
+
+
+def cgroup_dirs(name: str) -> set[str]:
+    """Every directory in any cgroup hierarchy that has `name` as a part of its own name."""
+    found = set()
+    for top in set(hierarchies().values()):
+        for place, directories, _ in os.walk(top):
+            found.update(f"{place}/{d}" for d in directories if name in d)
+    return found
+
+
+def cgroup_of(pid: int, controller: str) -> pathlib.Path:
+    """The directory of `pid` in the hierarchy of `controller` ("" is cgroup2)."""
+    for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        if controller in names.split(","):
+            return pathlib.Path(hierarchies()[controller] + path)
+    raise LookupError(f"{controller!r} is not in /proc/{pid}/cgroup")
+
+
+@functools.cache
+def kernel() -> tuple[int, int]:
+    major, minor = re.match(r"(\d+)\.(\d+)", os.uname().release).groups()
+    return int(major), int(minor)
+
+
+def _has_control_file(controller: str, name: str) -> bool:
+    top = hierarchies().get(controller)
+    if top is None:
+        return False
+    if os.path.exists(f"{top}/{name}"):
+        return True
+    scratch = f"{top}/st-{os.getpid()}-look"
+    os.mkdir(scratch)
+    try:
+        return os.path.exists(f"{scratch}/{name}")
+    finally:
+        os.rmdir(scratch)
+
+
+@functools.cache
+def missing(fact: str) -> str | None:  # noqa: C901 -- one line a fact
+    """None if the host has `fact`, else what a skip says. Facts with an argument: `kind:argument`."""
+    kind, _, argument = fact.partition(":")
+    present = {
+        "root": lambda: os.geteuid() == 0,
+        "cgroup-v1": lambda: "memory" in hierarchies() or "pids" in hierarchies(),
+        "cgroup-v2": unified_only,
+        "cap": lambda: bool(bounding() >> CAPS.index(argument) & 1),
+        "no-cap": lambda: not bounding() >> CAPS.index(argument) & 1,
+        "kernel": lambda: kernel() >= tuple(int(x) for x in argument.split(".")),
+        "file": lambda: os.path.exists(argument),
+        "no-file": lambda: not os.path.exists(argument),
+        "tool": lambda: shutil.which(argument) is not None,
+        "ns": lambda: os.path.exists(f"/proc/self/ns/{argument}"),
+        "fs": lambda: re.search(rf"\t{argument}$", pathlib.Path("/proc/filesystems").read_text(), re.M),
+        "v1": lambda: _has_control_file(*argument.split("/")) if "/" in argument else argument in hierarchies(),
+        "not-v1": lambda: argument not in hierarchies(),
+        "cpus": lambda: len(os.sched_getaffinity(0)) >= int(argument),
+    }
+    words = {
+        "root": "real root",
+        "cgroup-v1": "a cgroup v1 hierarchy",
+        "cgroup-v2": "cgroup v2 alone",
+        "cap": f"CAP_{argument} in the bounding set",
+        "no-cap": f"a bounding set without CAP_{argument}",
+        "kernel": f"Linux {argument}",
+        "no-file": f"that {argument} is absent",
+        "tool": f"the program {argument}",
+        "ns": f"{argument} namespaces in the kernel",
+        "fs": f"the file system {argument} in the kernel",
+        "v1": f"cgroup v1 {argument}",
+        "not-v1": f"that cgroup v1 has no {argument}",
+        "cpus": f"{argument} processors",
+    }
+    return None if present[kind]() else words.get(kind, argument)
