@@ -139,8 +139,3 @@ def fields_of(cls: type[Node]) -> tuple[Field, ...]:
             for name, (kind, key, required, default) in cls.declared.items()
         ]
     )
-
-
-def key_at(at: str, key: str) -> str:
-    """Return the path of an entry of a free map: `linux.sysctl["net.ipv4.ip_forward"]`."""
-    return f'{at}["{key}"]'
