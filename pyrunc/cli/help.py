@@ -1,0 +1,127 @@
+"""The help texts, in the shape that runC prints: made from the table, with a few sentences a command."""
+
+from __future__ import annotations
+
+import os
+
+from pyrunc.cli.table import COMMANDS, GLOBALS, HELP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pyrunc.cli.table import Option
+
+ABOUT = """\
+{name} runs applications that are packaged according to the Open Container Initiative
+(OCI) format. It takes the place of runC below container engines, with the same
+commands, options, files and messages.
+
+A container is configured by a bundle: a directory with a file named "config.json"
+and a root file system. To start a new instance of a container:
+
+    # {name} run [ -b bundle ] <container-id>
+
+where "<container-id>" is a name for the instance that is unique on the host."""
+
+CONTAINER_ID = 'Where "<container-id>" is the name for the instance of the container.'
+NEW_ID = """\
+Where "<container-id>" is your name for the instance of the container that you are
+starting. It must be unique on your host."""
+
+ARGUMENTS: dict[str, str] = {
+    "create": NEW_ID,
+    "delete": CONTAINER_ID,
+    "kill": f'{CONTAINER_ID[:-1]}, and\n"[signal]" is a number or a name such as KILL or SIGKILL.',
+    "list": 'The root is given by the global option "--root".',
+    "plan": 'Where "[bundle]" is the path of the bundle (default: the current directory).',
+    "run": NEW_ID,
+    "start": CONTAINER_ID,
+    "state": CONTAINER_ID,
+    "validate": 'Where "[bundle]" is the path of the bundle (default: the current directory).',
+}
+
+DESCRIPTIONS: dict[str, str] = {
+    "create": """\
+The create command makes the container of a bundle and stops before its program,
+which "start" then runs. What the configuration says at this moment counts; later
+changes of the file have no effect.""",
+    "delete": """\
+The delete command removes what is held for a stopped or created container: its
+cgroups and its state. After that it runs the poststop hooks.""",
+    "features": """\
+The features command prints what this runtime supports, as the JSON document that
+the OCI defines.""",
+    "kill": """\
+The kill command sends a signal to the container's first process. A container
+without its own pid namespace is killed as a whole by KILL.""",
+    "list": """\
+The list command shows each container with its process id, status, bundle, time of
+creation and owner.""",
+    "plan": """\
+The plan command prints, without doing anything, each operation that the
+container's process would perform, one a line, with the place in the configuration
+that it comes from.""",
+    "run": """\
+The run command creates a container, starts it and waits for it; its exit status
+becomes that of this command. With --detach it returns as soon as the program runs.""",
+    "spec": """\
+The spec command writes a file named "config.json" to begin with: it runs "sh" on a
+terminal in the root file system "rootfs". Edit it to your needs.""",
+    "start": "The start command runs the program of a container that was made by the create command.",
+    "state": "The state command prints the current state of a container as JSON.",
+    "validate": """\
+The validate command checks a configuration against the schema and against the
+rules that a schema cannot express, and reports every fault with its path.""",
+}
+
+
+def app_name(argv0: str) -> str:
+    """Return the name that the program calls itself: "runc" where it stands in for it, else "pyrunc"."""
+    return "runc" if os.path.basename(argv0) == "runc" else "pyrunc"
+
+
+def app_help(argv0: str, version: str) -> str:
+    """Return the help of the program; `version` is the text of `--version` without the leading words."""
+    name = app_name(argv0)
+    command = os.path.basename(argv0)
+    commands = [(verb, row[3]) for verb, row in COMMANDS.items()]
+    commands.append(("help, h", "show a list of commands or help for one command"))
+    return "\n".join(
+        (
+            f"NAME:\n   {name} - Open Container Initiative runtime\n\n{ABOUT.format(name=name)}\n",
+            f"USAGE:\n   {command} [global options] command [command options] [arguments...]\n",
+            f"VERSION:\n   {version}\n",
+            f"COMMANDS:\n{_columns(commands)}\n",
+            f"GLOBAL OPTIONS:\n{_columns(_option_rows(GLOBALS))}\n",
+        )
+    )
+
+
+def command_help(argv0: str, command: str) -> str:
+    """Return the help of one command."""
+    arguments, _fewest, _most, summary, options = COMMANDS[command]
+    name = f"{os.path.basename(argv0)} {command}"
+    usage = " ".join(filter(None, (name, "[command options]" if options else "", arguments)))
+    parts = [f"NAME:\n   {name} - {summary}\n", f"USAGE:\n   {usage}\n"]
+    if command in ARGUMENTS:
+        parts.append(f"{ARGUMENTS[command]}\n")
+    parts.append(f"DESCRIPTION:\n   {DESCRIPTIONS[command]}\n")
+    parts.append(f"OPTIONS:\n{_columns(_option_rows((*options, HELP)))}\n")
+    return "\n".join(parts)
+
+
+def _option_rows(options: Iterable[Option]) -> list[tuple[str, str]]:
+    rows = []
+    for name, short, _kind, default, metavar, text in options:
+        value = f" {metavar}" if metavar else ""
+        flags = f"--{name}{value}" + (f", -{short}{value}" if short else "")
+        shown = f' (default: "{default}")' if default and metavar else ""
+        if text:
+            rows.append((flags, text + shown))
+    return rows
+
+
+def _columns(rows: Sequence[tuple[str, str]]) -> str:
+    width = max(len(left) for left, _right in rows) + 2
+    return "\n".join(f"   {left:{width}}{right}" for left, right in rows)

@@ -1,0 +1,113 @@
+"""Every option and every command, as data: the parser, the help texts, the man pages and completion read it.
+
+An option is `(name, short, kind, default, metavar, text)`. Kinds: "bool", "str", "uint" (a number of 0 or
+more) and "list" (may be repeated). An option without a text is accepted and left out of the help.
+
+A command is `(arguments, fewest, most, summary, options)`; `fewest` and `most` count the arguments.
+Plain tuples, because they come out of the compiled file at no cost.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Option: TypeAlias = tuple[str, str, str, object, str, str]
+    Command: TypeAlias = tuple[str, int, int, str, tuple[Option, ...]]
+
+ID = "<container-id>"
+
+HELP: Option = ("help", "h", "bool", False, "", "show help")
+
+GLOBALS: tuple[Option, ...] = (
+    ("debug", "", "bool", False, "", "log what is done, with the place in the source"),
+    ("log", "", "str", "", "FILE", "append the log to this file (default: standard error)"),
+    ("log-format", "", "str", "text", "FORMAT", "format of the log, text or json"),
+    ("root", "", "str", "", "DIR", "directory for the state of containers; should be on a tmpfs"),
+    ("systemd-cgroup", "", "bool", False, "", "let systemd make the cgroups (not supported by this version)"),
+    (
+        "cgroup-manager",
+        "",
+        "str",
+        "cgroupfs",
+        "NAME",
+        "who makes the cgroups: cgroupfs, systemd (not supported by this version) or disabled",
+    ),
+    ("rootless", "", "str", "auto", "WHEN", "ignore that cgroups may not be changed: true, false or auto"),
+    ("trace", "", "str", "", "FILE", "write where the time went, in the trace-event format"),
+    ("criu", "", "str", "", "PATH", ""),
+    HELP,
+    ("version", "v", "bool", False, "", "print the version"),
+)
+
+BUNDLE: Option = ("bundle", "b", "str", "", "DIR", "path of the bundle (default: the current directory)")
+NO_PIVOT: Option = (
+    "no-pivot", "", "bool", False, "",
+    "do not use pivot_root(2), for a root file system on a ramdisk",
+)  # fmt: skip
+NO_NEW_KEYRING: Option = (
+    "no-new-keyring", "", "bool", False, "",
+    "keep the caller's session keyring instead of making a new one",
+)  # fmt: skip
+PRESERVE_FDS: Option = (
+    "preserve-fds", "", "uint", 0, "N",
+    "hand on N descriptors beyond the standard ones and those of $LISTEN_FDS",
+)  # fmt: skip
+FORMAT: Option = ("format", "f", "str", "table", "FORMAT", "table or json")
+
+CREATE: tuple[Option, ...] = (
+    BUNDLE,
+    ("console-socket", "", "str", "", "PATH", "Unix socket that receives the master end of the terminal"),
+    ("pidfd-socket", "", "str", "", "PATH", "Unix socket for a pidfd (not supported by this version)"),
+    ("pid-file", "", "str", "", "FILE", "file to write the process id to"),
+    NO_PIVOT,
+    NO_NEW_KEYRING,
+    PRESERVE_FDS,
+)
+RUN: tuple[Option, ...] = (
+    *CREATE,
+    ("detach", "d", "bool", False, "", "leave the container running in the background"),
+    ("keep", "", "bool", False, "", "keep the stopped container until it is deleted"),
+    ("no-subreaper", "", "bool", False, "", "do not become the reaper of the container's orphans"),
+)
+
+COMMANDS: dict[str, Command] = {
+    "create": (ID, 1, 1, "create a container", CREATE),
+    "delete": (
+        ID, 1, 1, "delete what is held for a container",
+        (("force", "f", "bool", False, "", "kill the container first if it is still running"),),
+    ),
+    "features": ("", 0, 0, "show the enabled features", ()),
+    "kill": (
+        f"{ID} [signal]", 1, 2, "send a signal (default: SIGTERM) to the container's first process",
+        (("all", "a", "bool", False, "", ""),),
+    ),
+    "list": (
+        "", 0, 0, "list the containers below the root",
+        (FORMAT, ("quiet", "q", "bool", False, "", "show only the ids")),
+    ),
+    "plan": (
+        "[bundle]", 0, 1, "show what would be asked of the kernel for a bundle",
+        (
+            ("json", "", "bool", False, "", "as JSON"),
+            ("host", "", "str", "", "FILE", "compile for the host that is recorded in this file"),
+            ("save-host", "", "str", "", "FILE", "record this host in a file"),
+            NO_PIVOT,
+            NO_NEW_KEYRING,
+            PRESERVE_FDS,
+        ),
+    ),
+    "run": (ID, 1, 1, "create and start a container", RUN),
+    "spec": (
+        "", 0, 0, "write a new configuration",
+        (
+            ("bundle", "b", "str", "", "DIR", "directory to write it to (default: the current directory)"),
+            ("rootless", "", "bool", False, "", "for a container of an ordinary user"),
+        ),
+    ),
+    "start": (ID, 1, 1, "run the program of a created container", ()),
+    "state": (ID, 1, 1, "show the state of a container", ()),
+    "validate": ("[bundle]", 0, 1, "check a bundle's configuration and report every fault", ()),
+}  # fmt: skip
+"""The commands in the order of the help, beside `help` itself."""
