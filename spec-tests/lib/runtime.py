@@ -268,6 +268,9 @@ class Runtime:
         """Run the probe with these commands in the bundle and return what it saw."""
         return self.run(bundle.probe("report", *commands), **how).seen
 
+    def report_with(self, bundle: Bundle, options: list[str], **how: object) -> Seen:
+        return self.run(bundle.probe("report"), *options, **how).seen
+
     def refuses(self, bundle: Bundle, *words: str, **how: object) -> Result:
         """`create` must fail, say something (each of `words`), and leave everything as it was."""
         ident = new_id()
