@@ -1,8 +1,8 @@
 """The log: one line a message, as logrus writes it, to standard error or to the file of `--log`.
 
-Engines read this file. containerd takes the last error in it; podman decodes the whole file as one JSON object
-after a failure. So a file gets one error line from a command that fails, and warnings only from one that does
-not: they wait in a buffer until then. `--debug` asks for everything and gets it at once; standard error too.
+Engines read this file. containerd takes the last error in it; podman decodes the whole file as one JSON
+object after a failure. So a command that fails writes one error line, and one that succeeds its warnings: they wait
+in a buffer until then. `--debug` asks for everything and gets it at once; standard error too.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _emit(level: str, message: str, frame: FrameType | None = None) -> None:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     fields = {"time": stamp, "level": level, "msg": message}
     if _log.debug:
-        frame = frame or sys._getframe(2)  # noqa: SLF001 - the documented way to the caller; `inspect` costs 20 ms
+        frame = frame or sys._getframe(2)  # noqa: SLF001 - `inspect` costs 20 ms
         fields["func"] = f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_name}()"
         fields["file"] = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
     if _log.json:

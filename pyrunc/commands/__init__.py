@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyrunc import log
+from pyrunc.errors import OpError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,5 +29,10 @@ class Args:
 
 
 def write(text: str) -> None:
-    """Write to standard output, at once."""
-    log.write_all(1, text.encode("utf-8", "surrogateescape"))
+    """Write to standard output, at once. Raise BrokenPipeError if nobody reads it, OpError for the rest."""
+    try:
+        log.write_all(1, text.encode("utf-8", "surrogateescape"))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OpError("write to standard output", error.errno or 0) from None

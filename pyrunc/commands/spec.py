@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pyrunc.consts import SPEC_VERSION
 from pyrunc.errors import OpError, UsageError
 
 TYPE_CHECKING = False
@@ -59,7 +60,7 @@ def default_config(*, cgroup_namespace: bool) -> dict[str, Any]:
     if cgroup_namespace:
         namespaces.append("cgroup")
     return {
-        "ociVersion": "1.3.0",
+        "ociVersion": SPEC_VERSION,
         "process": _process(),
         "root": {"path": "rootfs", "readonly": True},
         "hostname": "pyrunc",

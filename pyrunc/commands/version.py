@@ -6,12 +6,11 @@ import sys
 
 from pyrunc import __version__
 from pyrunc.commands import write
+from pyrunc.consts import SPEC_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.commands import Args
-
-SPEC_VERSION = "1.3.0"
 
 
 def run(args: Args) -> int:

@@ -1,0 +1,50 @@
+"""`pyrunc features`: what this version supports, fixed when it was built and never probed (features.md)."""
+
+from __future__ import annotations
+
+from pyrunc.commands import write
+from pyrunc.consts import SPEC_VERSION, SPEC_VERSION_MIN
+from pyrunc.spec.jsontext import dumps
+from pyrunc.spec.tables import CAPABILITIES, HOOKS, MOUNT_OPTIONS, NAMESPACES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.commands import Args
+
+UNSUPPORTED_EXTENSIONS = ("idmap",)
+
+
+def run(_args: Args) -> int:
+    """Print the features document, in runC's order and indentation."""
+    write(dumps(features(), "    ") + "\n")
+    return 0
+
+
+def features() -> dict[str, object]:
+    """Return the features document; the tables in it are those that the runtime works by."""
+    return {
+        "ociVersionMin": SPEC_VERSION_MIN,
+        "ociVersionMax": SPEC_VERSION,
+        "hooks": list(HOOKS),
+        "mountOptions": mount_options(),
+        "linux": {
+            "namespaces": sorted(NAMESPACES),
+            "capabilities": list(CAPABILITIES),
+            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+            "seccomp": {"enabled": False},
+            "apparmor": {"enabled": False},
+            "selinux": {"enabled": False},
+            "intelRdt": {"enabled": False},
+            "mountExtensions": {"idmap": {"enabled": False}},
+            "netDevices": {"enabled": False},
+        },
+        "annotations": {"org.opencontainers.runc.checkpoint.enabled": "false"},
+        "potentiallyUnsafeConfigAnnotations": [],
+    }
+
+
+def mount_options() -> list[str]:
+    """Return the mount options that work, sorted."""
+    return sorted(
+        name for name, option in MOUNT_OPTIONS.items() if option.extension not in UNSUPPORTED_EXTENSIONS
+    )
