@@ -1,0 +1,96 @@
+"""Mounts of type cgroup: the container's view of its own cgroups."""
+
+from __future__ import annotations
+
+from pyrunc.errors import Fault, SpecError
+from pyrunc.plan import mounts
+from pyrunc.plan.builder import CWD
+from pyrunc.plan.kernel import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.host import Hierarchy
+    from pyrunc.plan.builder import Slot
+    from pyrunc.plan.context import Context
+    from pyrunc.plan.options import Options
+    from pyrunc.spec.model import Mount
+
+HARMLESS = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+
+
+def mount(c: Context, entry: Mount, options: Options) -> None:
+    """Mount what the host has: the unified hierarchy, or a tmpfs with all v1 hierarchies."""
+    layout = c.host.cgroup
+    if layout.mode == "none":
+        raise SpecError([Fault(f"{entry.at}.type", "no cgroup hierarchy is mounted on this host")])
+    if layout.mode == "v2":
+        _mount_v2(c, entry, options)
+    else:
+        _mount_v1(c, entry, options)
+
+
+def _mount_v2(c: Context, entry: Mount, options: Options) -> None:
+    """Mount cgroup2. In a user namespace without a cgroup namespace of its own that is EPERM: its own part is bound then."""
+    at = f"{entry.at}.type"
+    if c.userns and not c.has("cgroup"):
+        assert c.host.cgroup.v2 is not None
+        copy = c.b.clone(CWD, _own_directory(c, c.host.cgroup.v2, ""), at, recursive=True)
+        mounts.set_attributes(c, copy, entry, options)
+    else:
+        fs = c.b.fsopen("cgroup2", at)
+        mounts.configure(c, fs, entry, options)
+        c.b.create(fs, at)
+        copy = c.b.fsmount(fs, options.mount.on, at)
+        mounts.set_tree(c, copy, entry, options)
+    c.b.move(copy, mounts.destination(c, entry), entry.at)
+
+
+def _mount_v1(c: Context, entry: Mount, options: Options) -> None:
+    """Mount a tmpfs, in it each hierarchy, and a link for every controller that shares one."""
+    b, at = c.b, f"{entry.at}.type"
+    fs = b.fsopen("tmpfs", at)
+    b.set_string(fs, "source", "tmpfs", at)
+    b.set_string(fs, "mode", "0755", at)
+    b.create(fs, at)
+    top = b.fsmount(fs, HARMLESS, at)
+    b.move(top, mounts.destination(c, entry), entry.at)
+    layout = c.host.cgroup
+    for hierarchy in (*layout.v1, layout.v2) if layout.v2 else layout.v1:
+        name = hierarchy.mountpoint.rpartition("/")[2]
+        if c.has("cgroup"):
+            part = _hierarchy(c, hierarchy, at, options)
+        else:
+            part = b.clone(CWD, _own_directory(c, hierarchy, hierarchy.mountpoint), at, recursive=True)
+            b.setattr(part, at, on=HARMLESS | options.mount.on)
+        b.move(part, b.mkpath(top, name, at), at)
+        for controller in hierarchy.controllers if len(hierarchy.controllers) > 1 else ():
+            if controller != name and not controller.startswith("name="):
+                b.symlink(top, controller, name, at)
+    mounts.set_tree(c, top, entry, options)
+    if options.mount.on & MOUNT_ATTR_RDONLY:
+        b.setattr(top, f"{entry.at}.options", on=MOUNT_ATTR_RDONLY)
+
+
+def _hierarchy(c: Context, hierarchy: Hierarchy, at: str, options: Options) -> Slot:
+    """Mount one hierarchy; in a cgroup namespace its root is the container's own cgroup."""
+    b = c.b
+    fs = b.fsopen("cgroup" if hierarchy.controllers else "cgroup2", at)
+    b.set_string(fs, "source", "cgroup", at)
+    for controller in hierarchy.controllers:
+        if controller.startswith("name="):
+            b.set_flag(fs, "none", at)
+            b.set_string(fs, "name", controller[5:], at)
+        else:
+            b.set_flag(fs, controller, at)
+    b.create(fs, at)
+    return b.fsmount(fs, HARMLESS | options.mount.on, at)
+
+
+def _own_directory(c: Context, hierarchy: Hierarchy, key: str) -> str:
+    """Return the directory of the container's cgroup on the host; the caller's own when no cgroup is made."""
+    made = (c.facts.cgroup_dirs or {}).get(key)
+    if made:
+        return made
+    root = hierarchy.root.rstrip("/")
+    own = hierarchy.own.removeprefix(root) if hierarchy.own.startswith(f"{root}/") or hierarchy.own == root else ""
+    return f"{hierarchy.mountpoint}{own}".rstrip("/") or "/"

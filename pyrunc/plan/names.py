@@ -1,0 +1,57 @@
+"""The names of the kernel's numbers, by the types of plan_ops.h: render.py prints them, nothing on the way of `create` does."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pyrunc.plan import kernel
+from pyrunc.plan.ops import TAG_NAMES
+
+Flags = tuple[tuple[int, str], ...]
+
+
+def _flags(prefix: str, names: str) -> Flags:
+    return tuple((getattr(kernel, prefix + name), name) for name in names.split())
+
+
+def _open_flags() -> Flags:
+    names = "PATH DIRECTORY NOFOLLOW RDWR WRONLY NONBLOCK NOCTTY CREAT EXCL TRUNC APPEND CLOEXEC"
+    return tuple((getattr(os, f"O_{name}"), name) for name in names.split())
+
+
+TABLES: dict[str, Flags] = {
+    "open": _open_flags(),
+    "resolve": _flags("RESOLVE_", "IN_ROOT BENEATH NO_XDEV NO_MAGICLINKS NO_SYMLINKS"),
+    "tree": (
+        (kernel.OPEN_TREE_CLONE, "CLONE"), (kernel.AT_RECURSIVE, "RECURSIVE"),
+        (kernel.OPEN_TREE_CLOEXEC, "CLOEXEC"),
+    ),
+    "at": ((kernel.AT_RECURSIVE, "RECURSIVE"),),
+    "mattr": (
+        *_flags("MOUNT_ATTR_", "RDONLY NOSUID NODEV NOEXEC"), (kernel.MOUNT_ATTR__ATIME, "_ATIME"),
+        *_flags("MOUNT_ATTR_", "NOATIME STRICTATIME NODIRATIME NOSYMFOLLOW"),
+    ),
+    "ms": _flags("MS_", "UNBINDABLE PRIVATE SLAVE SHARED"),
+    "clone": tuple(
+        (getattr(kernel, f"CLONE_{flag}"), name)
+        for flag, name in (
+            ("NEWUSER", "user"), ("NEWNS", "mount"), ("NEWPID", "pid"), ("NEWNET", "network"), ("NEWIPC", "ipc"),
+            ("NEWUTS", "uts"), ("NEWCGROUP", "cgroup"), ("NEWTIME", "time"),
+        )
+    ),
+    "umount": ((kernel.MNT_DETACH, "DETACH"),),
+}  # fmt: skip
+
+VALUES: dict[str, dict[int, str]] = {
+    "fscmd": {0: "SET_FLAG", 1: "SET_STRING", 6: "CREATE"},
+    "prctl": {
+        getattr(kernel, f"PR_SET_{name}"): name for name in ("DUMPABLE", "KEEPCAPS", "NO_NEW_PRIVS")
+    },
+    "ioctl": {getattr(kernel, name): name for name in ("SIOCSIFFLAGS", "TIOCSCTTY", "TIOCSWINSZ")},
+    "rlimit": dict(enumerate(
+        "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
+    )),
+    "tag": TAG_NAMES,
+    "errno": errno.errorcode,
+}  # fmt: skip

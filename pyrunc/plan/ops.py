@@ -1,0 +1,124 @@
+"""Operations and plans as values, and the one list of operations as the shim hands it over (csrc/plan_ops.h)."""
+
+from __future__ import annotations
+
+from pyrunc import _shim
+from pyrunc._record import record as _record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+    from typing import TypeAlias
+
+    from pyrunc.plan.builder import Slot
+
+    Arg: TypeAlias = int | str | bytes | tuple[str, ...] | Slot | tuple[Slot, Slot]
+
+    record = dataclass(frozen=True)
+else:
+    record = _record
+
+SLOT_NONE = 0xFFFF
+SLOT_CWD = 0xFFFE
+SLOT_TALK = 3
+FIRST_INPUT = 4
+SLOTS = 64
+
+TAGS = {"join": 1, "maps": 2, "prepared": 3, "hook": 4, "env": 5, "ready": 6, "start": 7}
+"""What the executor may ask its parent (RPC). These numbers stand nowhere else."""
+TAG_NAMES = {number: name for name, number in TAGS.items()}
+
+
+@record
+class Signature:
+    """One entry of the list of operations: its number is its place there."""
+
+    name: str
+    makes: bool
+    """It fills a slot."""
+    args: tuple[tuple[str, str], ...]
+    """(name, type) of each argument."""
+
+
+def parse_ops(text: str) -> tuple[Signature, ...]:
+    """Parse the shim's list: a line an operation, its name and its signature with a tab between them."""
+    signatures = []
+    for line in text.splitlines():
+        name, _, signature = line.partition("\t")
+        words = signature.split()
+        makes = words[:1] == [">"]
+        pairs = [word.partition(":") for word in words[makes:]]
+        signatures.append(Signature(name, makes, tuple([(arg, kind) for arg, _, kind in pairs])))
+    return tuple(signatures)
+
+
+SIGNATURES = parse_ops(_shim.ffi.string(_shim.lib.pyrunc_ops_text()).decode())
+NAMES = tuple([signature.name for signature in SIGNATURES])
+CODES = {name: code for code, name in enumerate(NAMES)}
+SLOT_ARGS = tuple([tuple([i for i, (_, t) in enumerate(s.args) if t == "slot"]) for s in SIGNATURES])
+"""By code: which arguments are slots."""
+BLOB_ARGS = tuple(
+    [tuple([(i, t) for i, (_, t) in enumerate(s.args) if t in {"path", "str", "bytes", "strs"}]) for s in SIGNATURES]
+)
+"""By code: which arguments live in the blob, and how."""
+
+
+class Op:
+    """One operation. `args` follow the signature; slots are numbers once the builder has finished.
+
+    `skip` operations are skipped when it fails with one of `tolerate`. `about` is the user's name for what the
+    operation is about, where its arguments do not say it.
+    """
+
+    __slots__ = ("about", "args", "at", "code", "out", "skip", "tolerate")
+
+    def __init__(self, code: int, args: tuple[Arg, ...], at: str, out: Slot | None = None) -> None:
+        self.code = code
+        self.args = args
+        self.at = at
+        self.out: Slot | int | None = out
+        self.skip = 0
+        self.tolerate: tuple[int, ...] = ()
+        self.about = ""
+
+    @property
+    def name(self) -> str:
+        """Its name in the list of operations."""
+        return NAMES[self.code]
+
+    def subject(self) -> str:
+        """Return what it is about, for a message: a path, a file system, a value."""
+        if self.about:
+            return self.about
+        if self.name == "FSCONFIG":
+            _, _, key, value = self.args
+            return f"{key}={value}" if value else str(key)
+        for arg, (_, kind) in zip(self.args, SIGNATURES[self.code].args, strict=True):
+            if kind == "path":
+                below = self.args[0] not in {SLOT_CWD} and SLOT_ARGS[self.code]
+                return f"/{arg}" if below else str(arg)
+            if kind == "str":
+                return str(arg)
+        return ""
+
+
+@record
+class Plan:
+    """A whole plan: what the executor will do, and what it must be given."""
+
+    ops: tuple[Op, ...]
+    clone_flags: int
+    """Namespaces that the executor is spawned into (CLONE_NEW*)."""
+    inputs: tuple[str, ...]
+    """Names of the descriptors that arrive as slots 4, 5, ...: "listener", "console", "ns:" and the origin of a namespace."""
+    preserve: int
+    """Descriptors 3 .. 3+n-1 of the caller go into the container."""
+    warnings: tuple[str, ...]
+
+    @property
+    def forks(self) -> bool:
+        """Whether the container's process is a child of the process that was spawned."""
+        return any(op.code == _FORK for op in self.ops)
+
+
+_FORK = CODES["FORK"]

@@ -1,0 +1,174 @@
+"""A plan as text, one operation a line, and as JSON: for `pyrunc plan`, and for the golden tests.
+
+The text is stable output: `slot = NAME arguments ?ERRNO+skip    # origin`. Numbers of the kernel appear by name, unknown
+bits in hex.
+"""
+
+from __future__ import annotations
+
+from pyrunc.plan.names import TABLES, VALUES
+from pyrunc.plan.ops import SIGNATURES, SLOT_CWD, SLOT_NONE
+from pyrunc.spec.tables import CAPABILITIES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.plan.ops import Op, Plan
+
+_COLUMN = 84
+_SHOWN = 64
+_INFINITY = 2**64 - 1
+
+
+def render(plan: Plan) -> str:
+    """Return the whole plan as text."""
+    head = []
+    if plan.clone_flags:
+        head.append(_aligned(f"CLONE {_flags('clone', plan.clone_flags)}", "linux.namespaces"))
+    head += [_aligned(f"s{slot} = INPUT {_quoted(name)}", name) for slot, name in enumerate(plan.inputs, 4)]
+    if plan.preserve:
+        head.append(_aligned(f"KEEP 3..{plan.preserve + 2}", "--preserve-fds"))
+    lines = [*head, *(_aligned(operation(op), op.at) for op in plan.ops)]
+    return "".join(f"{line}\n" for line in [*lines, *(f"# warning: {text}" for text in plan.warnings)])
+
+
+def operation(op: Op) -> str:
+    """Return one operation as text, without its origin."""
+    signature = SIGNATURES[op.code]
+    words = [signature.name]
+    for arg, (name, kind) in zip(op.args, signature.args, strict=True):
+        word = argument(kind, arg)
+        if word:
+            words.append(f"{name}={word}" if name in _NAMED else word)
+    if op.tolerate:
+        errnos = ",".join(VALUES["errno"].get(number, str(number)) for number in op.tolerate)
+        words.append(f"?{errnos}+{op.skip}")
+    text = " ".join(words)
+    return text if op.out is None else f"{_outs(op)} = {text}"
+
+
+_NAMED = {"clear", "propagation", "resolve", "ambient", "inheritable", "permitted", "env", "stdio", "timeout", "owner"}
+"""Arguments that need their name, because they are often absent or look alike."""
+
+
+def argument(kind: str, value: object) -> str:
+    """Return one argument as text, "" for what is not worth a word."""
+    if kind in TABLES:
+        return _flags(kind, int(value)) if value else ""  # type: ignore[call-overload,no-any-return]  # by the signature
+    if kind in VALUES:
+        return VALUES[kind].get(int(value), str(value))  # type: ignore[call-overload]  # by the signature
+    formatter = _FORMATS.get(kind)
+    return formatter(value) if formatter else str(value)
+
+
+def to_json(plan: Plan) -> dict[str, object]:
+    """Return the plan as a value for json.dumps."""
+    return {
+        "clone": _flags("clone", plan.clone_flags).split("|") if plan.clone_flags else [],
+        "inputs": list(plan.inputs),
+        "preserve": plan.preserve,
+        "operations": [_json_op(op) for op in plan.ops],
+        "warnings": list(plan.warnings),
+    }
+
+
+def _json_op(op: Op) -> dict[str, object]:
+    signature = SIGNATURES[op.code]
+    args = {name: _json_arg(kind, arg) for arg, (name, kind) in zip(op.args, signature.args, strict=True)}
+    line: dict[str, object] = {"op": op.name, "at": op.at, "args": args, "text": operation(op)}
+    if op.out is not None:
+        line["out"] = op.out
+    if op.tolerate:
+        line["tolerate"] = [VALUES["errno"].get(number, str(number)) for number in op.tolerate]
+        line["skip"] = op.skip
+    return line
+
+
+def _json_arg(kind: str, value: object) -> object:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, tuple):
+        return list(value)
+    if kind == "slot":
+        return _slot(value)
+    return value
+
+
+def _aligned(text: str, origin: str) -> str:
+    return f"{text:<{_COLUMN}}  # {origin}" if origin else text
+
+
+def _flags(kind: str, value: int) -> str:
+    names = []
+    for bits, name in TABLES[kind]:
+        if bits and value & bits == bits:
+            names.append(name)
+            value &= ~bits
+    if value:
+        names.append(f"{value:#x}")
+    return "|".join(names) or "0"
+
+
+def _caps(value: object) -> str:
+    mask = int(value)  # type: ignore[call-overload]  # by the signature
+    names = [name.removeprefix("CAP_").lower() for name, number in CAPABILITIES.items() if mask >> number & 1]
+    if not mask:
+        return "none"
+    return "all" if len(names) == len(CAPABILITIES) else ",".join(names)
+
+
+def _outs(op: Op) -> str:
+    count = op.args[2] if op.name == "RPC" else 1
+    return ",".join(f"s{int(op.out) + i}" for i in range(int(count)))  # type: ignore[arg-type]  # numbers since finish()
+
+
+def _slot(value: object) -> str:
+    number = int(value)  # type: ignore[call-overload]  # by the signature
+    if number < 3:
+        return ("stdin", "stdout", "stderr")[number]
+    return {SLOT_NONE: "", SLOT_CWD: "cwd"}.get(number, f"s{number}")
+
+
+def _quoted(value: object) -> str:
+    text = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    escaped = "".join(c if c.isprintable() and c not in '"\\' else repr(c)[1:-1].replace('"', '\\"') for c in text)
+    return f'"{escaped}"'
+
+
+def _bytes(value: object) -> str:
+    data = bytes(value)  # type: ignore[call-overload]  # by the signature
+    if not data:
+        return "0"
+    printable = all(32 <= byte < 127 or byte == 10 for byte in data)
+    if printable:
+        return _quoted(data.decode())
+    shown = data.hex()
+    return f"hex:{shown}" if len(shown) <= _SHOWN * 2 else f"hex:{shown[: _SHOWN * 2]}...({len(data)} bytes)"
+
+
+def _strings(value: object) -> str:
+    return "[" + " ".join(_quoted(text) for text in value) + "]"  # type: ignore[attr-defined]  # by the signature
+
+
+def _int(value: object) -> str:
+    return "infinity" if value == _INFINITY else str(value)
+
+
+def _oct(value: object) -> str:
+    return f"{int(value):04o}" if value else ""  # type: ignore[call-overload]  # by the signature
+
+
+def _device(value: object) -> str:
+    import os
+
+    number = int(value)  # type: ignore[call-overload]  # by the signature
+    return f"{os.major(number)}:{os.minor(number)}" if number else ""
+
+
+def _id(value: object) -> str:
+    return "keep" if value == 0xFFFFFFFF else str(value)
+
+
+_FORMATS = {
+    "slot": _slot, "path": _quoted, "str": lambda value: _quoted(value) if value else "", "bytes": _bytes, "strs": _strings,
+    "int": _int, "oct": _oct, "hex": lambda value: f"{value:#x}", "dev": _device, "id": _id, "caps": _caps,
+}  # fmt: skip

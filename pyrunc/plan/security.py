@@ -1,0 +1,80 @@
+"""What the process may do: session keyring, no_new_privs, capabilities."""
+
+from __future__ import annotations
+
+from errno import ENOSYS
+
+from pyrunc.plan.kernel import PR_SET_NO_NEW_PRIVS
+from pyrunc.spec.tables import CAPABILITIES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pyrunc.plan.context import Context
+
+KEYRING_PERM = 0x3F1B0000
+"""Possessor: everything. User: all but setattr and write; as runc's, so that a process of the container can search it."""
+
+
+def join_keyring(c: Context) -> None:
+    """Leave the caller's session keyring behind: its keys are not the container's (before anything else could use it)."""
+    if not c.request.no_new_keyring:
+        c.b.keyctl(f"_ses.{c.request.id}", KEYRING_PERM, "--no-new-keyring")
+        c.b.tolerate(ENOSYS)  # a kernel without keys has none to hide
+
+
+def forbid_new_privileges(c: Context) -> None:
+    """Set no_new_privs, which cannot be taken back."""
+    if c.process.no_new_privileges:
+        c.b.prctl(PR_SET_NO_NEW_PRIVS, 1, "process.noNewPrivileges")
+
+
+class Sets:
+    """The five capability sets as masks, within what can be granted here."""
+
+    __slots__ = ("ambient", "bounding", "effective", "inheritable", "permitted")
+
+    def __init__(self, c: Context) -> None:
+        wanted = c.process.capabilities
+        self.bounding = self.permitted = self.effective = self.inheritable = self.ambient = 0
+        if wanted is None:
+            return  # none at all, root or not (runc keeps all of the host's there, crun none)
+        granter = _Granter(c)
+        self.bounding = granter.mask(wanted.bounding)
+        self.permitted = granter.mask(wanted.permitted)
+        self.effective = granter.mask(wanted.effective) & self.permitted
+        self.inheritable = granter.mask(wanted.inheritable)
+        ambient = granter.mask(wanted.ambient)
+        # capabilities(7): only what is both permitted and inheritable can be ambient
+        self.ambient = ambient & self.permitted & self.inheritable
+        granter.tell()
+        for name, number in CAPABILITIES.items():
+            if (ambient & ~self.ambient) >> number & 1:
+                c.b.warn(f"can't raise ambient capability {name}: operation not permitted")
+
+
+class _Granter:
+    """Turns names into masks, and remembers what cannot be granted: a warning, never an error (LP-3, LP-4)."""
+
+    def __init__(self, c: Context) -> None:
+        self.c = c
+        # a user namespace gives its root every capability over it; else the bounding set is the border
+        self.available = (2 << c.host.last_cap) - 1
+        if not c.userns:
+            self.available &= c.host.bounding
+        self.refused: dict[str, None] = {}
+
+    def mask(self, names: Iterable[str]) -> int:
+        result = 0
+        for name in names:
+            number = CAPABILITIES.get(name, -1)
+            if number < 0 or not self.available >> number & 1:
+                self.refused[name] = None
+            else:
+                result |= 1 << number
+        return result
+
+    def tell(self) -> None:
+        if self.refused:
+            self.c.b.warn(f"ignoring unknown or unavailable capabilities: [{' '.join(self.refused)}]")

@@ -1,0 +1,73 @@
+"""Facts about one bundle that decide how it is compiled: what a bind mount's source is, what stdio is, where the root lies."""
+
+from __future__ import annotations
+
+import os
+from stat import S_ISCHR, S_ISDIR
+
+from pyrunc.plan.request import Facts, Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.host import Host
+    from pyrunc.spec.model import Mount, Spec
+
+NULL_DEVICE = os.makedev(1, 3)
+
+
+def gather(spec: Spec, bundle: str, host: Host, cgroup_dirs: dict[str, str] | None) -> Facts:
+    """Look at the bundle's sources and at fds 0-2; `cgroup_dirs` is what the cgroup manager will make."""
+    del host  # nothing of it decides what to look at, so far
+    sources = {f"{mount.at}.source": _source(mount, bundle) for mount in spec.mounts if _is_bind(mount)}
+    stdio = (_is_owned(0), _is_owned(1), _is_owned(2))
+    rootfs_mount = "/"
+    if spec.root is not None and spec.linux.rootfs_propagation in {"shared", "rshared"}:
+        rootfs_mount = mount_point(os.path.join(bundle, spec.root.path))
+    return Facts(sources, stdio, cgroup_dirs, rootfs_mount)
+
+
+def _is_bind(mount: Mount) -> bool:
+    return mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options
+
+
+def _source(mount: Mount, bundle: str) -> Source:
+    """A source that cannot be looked at counts as missing: the kernel will say why when it is mounted."""
+    try:
+        mode = os.stat(os.path.join(bundle, mount.source or "")).st_mode
+    except OSError:  # whatever it is, open_tree(2) meets it again, and its errno is told
+        return Source("missing")
+    return Source("dir" if S_ISDIR(mode) else "file")
+
+
+def _is_owned(fd: int) -> bool:
+    """Tell whether an fd should belong to the container's user; devices such as /dev/null belong to everybody, ttys excepted."""
+    try:
+        status = os.fstat(fd)
+    except OSError:  # closed: the executor opens /dev/null there
+        return False
+    return not S_ISCHR(status.st_mode) or (status.st_rdev != NULL_DEVICE and os.isatty(fd))
+
+
+def mount_point(path: str) -> str:
+    """Return the mount point of the mount that a path lies on, by the kernel's own number for it ("/" when it is not told)."""
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:  # no root directory: the plan's first look at it will say so
+        return "/"
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
+            number = next(line.split()[1] for line in file if line.startswith(b"mnt_id:"))
+    finally:
+        os.close(fd)
+    with open("/proc/self/mountinfo", "rb") as file:
+        for line in file:
+            fields = line.split()
+            if fields[0] == number:
+                return os.fsdecode(_unescape(fields[4]))
+    return "/"
+
+
+def _unescape(field: bytes) -> bytes:
+    r"""Undo the kernel's octal escapes of blanks: "\040"."""
+    head, *rest = field.split(b"\\")
+    return head + b"".join([bytes([int(part[:3], 8)]) + part[3:] for part in rest])
