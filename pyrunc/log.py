@@ -1,8 +1,8 @@
 """The log: one line a message, as logrus writes it, to standard error or to the file of `--log`.
 
 Engines read this file. containerd takes the last error in it; podman decodes the whole file as one JSON
-object after a failure. So a command that fails writes one error line, and one that succeeds its warnings: they wait
-in a buffer until then. `--debug` asks for everything and gets it at once; standard error too.
+object after a failure. So a command that fails writes one error line, and one that succeeds its warnings:
+they wait in a buffer until then. `--debug` asks for everything and gets it at once; standard error too.
 """
 
 from __future__ import annotations

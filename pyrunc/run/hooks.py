@@ -1,8 +1,8 @@
 """Hooks that run in the runtime's own namespaces: prestart, createRuntime, poststart, poststop.
 
-Each gets the state on its standard input and the working directory of the command. Input and output are memfds,
-not pipes: what a hook leaves running in the background may hold them for ever without anybody waiting for it. The
-output is sealed when the hook has ended, so that it cannot grow either.
+Each gets the state on its standard input and the working directory of the command. Input and output are
+memfds, not pipes: what a hook leaves running in the background may hold them for ever without anybody
+waiting for it. The output is sealed when the hook has ended, so that it cannot grow either.
 """
 
 from __future__ import annotations
