@@ -32,7 +32,7 @@ class Timer:
         self.log = scratch / "output"
 
     def __call__(self, *command: str, limit: float = 30) -> tuple[float, int, int]:
-        """Run a command to its end: (milliseconds, peak memory in KiB, exit status). Its output goes to a log."""
+        """Run a command: (milliseconds, peak memory in KiB, exit status). Its output goes to a log."""
         read, write = os.pipe()
         with self.log.open("wb") as log:
             actions = [
@@ -175,7 +175,7 @@ def count_calls(runtime: Runtime, bundle: Path, scratch: Path) -> tuple[int, int
     if done is None or done.returncode:
         print(f"{runtime.name}: strace: not counted", file=sys.stderr)
         return None
-    # "123 call(...) = 0"; when another process came between there is a second line, "123 <... call resumed>..."
+    # "123 call(...) = 0"; else a second line, "123 <... call resumed>...", follows
     calls = [line.split(None, 1)[1] for line in trace.read_text(errors="replace").splitlines()]
     calls = [call for call in calls if not call.startswith(("<...", "---", "+++"))]
     forks = [call for call in calls if call.startswith(("clone(", "clone3(", "fork(", "vfork("))]

@@ -1,4 +1,4 @@
-"""What bench.py and soak.py share: a private mount namespace, runtimes, bundles, and what may be left behind."""
+"""What bench.py and soak.py share: a private mount namespace, runtimes, bundles, what may be left behind."""
 
 from __future__ import annotations
 

@@ -119,8 +119,8 @@ def markdown(results: Results) -> str:
         "",
         *other_table(results),
         "",
-        f"Median (mean ± standard deviation) of {results.rounds} rounds, warm, as root, the runtimes in turn within",
-        "each round; the bundle is that of `spec`, with `true` or `sleep` as its program.",
+        f"Median (mean ± standard deviation) of {results.rounds} rounds, warm, as root, the runtimes in",
+        "turn within each; the bundle is that of `spec`, with `true` or `sleep` as its program.",
         *baseline_lines(results),
         f"{versions}; {host()}.",
     ]
