@@ -29,7 +29,15 @@ ALL = "linux.namespaces"
 
 
 def join_cgroup(c: Context) -> None:
-    """The parent puts us into the cgroups: first of all, so that no child is left outside and a cgroup namespace has its root there."""
+    """Join the cgroups: first of all, so that no child is left outside and a cgroup namespace has its root there.
+
+    On v1 we move ourselves, by a 0 in each `tasks` file. A single thread that moves itself need not take the lock of all
+    thread groups; when anyone else writes our pid the kernel waits for an RCU grace period, 10 ms and more
+    (cgroup_procs_write_start in kernel/cgroup/cgroup.c). On v2 the spawn has put us there. The parent does what is left.
+    """
+    for path in c.facts.cgroup_tasks:
+        c.b.write(c.b.input(f"cgroup:{path}"), b"0", "linux.cgroupsPath")
+        c.b.about(path)
     c.b.rpc("join", "linux.cgroupsPath")
 
 

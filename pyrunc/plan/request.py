@@ -31,6 +31,8 @@ class Facts:
     cgroup_dirs: dict[str, str] | None = None
     """v1: hierarchy mountpoint -> absolute host path of the container's cgroup in it; for cgroup mounts without a
     cgroup namespace. v2: {"": path}. None when no cgroup is made."""
+    cgroup_tasks: tuple[str, ...] = ()
+    """v1: the `tasks` files of the container's cgroups, which arrive as inputs "cgroup:PATH"."""
     rootfs_mount: str = "/"
     """Mount point of the mount that the root directory lies on; gathered only when rootfs_propagation is shared."""
 

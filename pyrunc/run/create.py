@@ -113,6 +113,8 @@ class Creation:
             inputs["listener"] = self.entry.listen()
         if "console" in self.prepared.plan.inputs:
             inputs["console"] = self._open_console()
+        for path, fd in self.prepared.manager.open_tasks().items():
+            inputs[f"cgroup:{path}"] = fd
         return inputs
 
     def _open_console(self) -> int:
@@ -130,7 +132,7 @@ class Creation:
     # What the executor asks, in the order in which the default plan asks it.
 
     def _join(self, _step: Step, _fd: int) -> Sequence[int]:
-        """Put the executor into the cgroups, before it can make a child that would be left outside."""
+        """Put the executor into the cgroups that it has not joined itself, before it can make a child outside."""
         self.prepared.manager.join(self.pid)
         try:
             # the caller's own affinity is not the container's: all CPUs, within what the cpuset allows

@@ -15,15 +15,21 @@ if TYPE_CHECKING:
 NULL_DEVICE = os.makedev(1, 3)
 
 
-def gather(spec: Spec, bundle: str, host: Host, cgroup_dirs: dict[str, str] | None) -> Facts:
-    """Look at the bundle's sources and at fds 0-2; `cgroup_dirs` is what the cgroup manager will make."""
+def gather(
+    spec: Spec,
+    bundle: str,
+    host: Host,
+    cgroup_dirs: dict[str, str] | None,
+    cgroup_tasks: tuple[str, ...] = (),
+) -> Facts:
+    """Look at the bundle's sources and at fds 0-2; `cgroup_dirs` and `cgroup_tasks` are what the cgroup manager will make."""
     del host  # nothing of it decides what to look at, so far
     sources = {f"{mount.at}.source": _source(mount, bundle) for mount in spec.mounts if _is_bind(mount)}
     stdio = (_is_owned(0), _is_owned(1), _is_owned(2))
     rootfs_mount = "/"
     if spec.root is not None and spec.linux.rootfs_propagation in {"shared", "rshared"}:
         rootfs_mount = mount_point(os.path.join(bundle, spec.root.path))
-    return Facts(sources, stdio, cgroup_dirs, rootfs_mount)
+    return Facts(sources, stdio, cgroup_dirs, cgroup_tasks, rootfs_mount)
 
 
 def _is_bind(mount: Mount) -> bool:

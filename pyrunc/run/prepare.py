@@ -76,8 +76,10 @@ def prepare(request: Request, on: Host | None = None) -> Prepared:
     config, spec, warnings = load_spec(request.bundle, rootless=request.rootless)
     here = on or host.probe(mounts=request.no_pivot)
     TRACE.phase("probe the host")
-    manager = open_manager(here.cgroup, spec, request.id, rootless=request.rootless)
-    facts = gather(spec, request.bundle, here, manager.mount_dirs())
+    manager = open_manager(
+        here.cgroup, spec, request.id, rootless=request.rootless, in_userns=here.in_userns
+    )
+    facts = gather(spec, request.bundle, here, manager.mount_dirs(), manager.tasks())
     TRACE.phase("gather facts")
     plan = compile_plan(spec, here, request, facts)
     TRACE.phase("compile")
