@@ -233,7 +233,7 @@ def test_interpreter_that_is_missing(runtime, bundle):
     (bundle.rootfs / "script").write_text("#!/no/such/interpreter\n")
     (bundle.rootfs / "script").chmod(0o755)
     result = runtime.try_run(bundle.args("/script"))
-    assert result.code == 255
+    assert result.code != 0
     assert result.err.count("\n") == 1
     assert "exec /script: no such file or directory" in result.err
 
@@ -684,6 +684,9 @@ def test_oom_score_adj_unset_is_the_callers(runtime, bundle):
     ids=lambda v: v.get("policy") if isinstance(v.get("policy"), str) else "",
 )
 def test_scheduler(runtime, bundle, scheduler, wanted):
+    if scheduler["policy"] in {"SCHED_FIFO", "SCHED_RR"} and not host.missing("v1:cpu/cpu.rt_runtime_us"):
+        # A kernel with RT_GROUP_SCHED gives a new cgroup no real-time budget.
+        bundle.set("linux.resources.cpu", {"realtimeRuntime": 1000, "realtimePeriod": 1000000})
     seen = runtime.report(bundle.set("process.scheduler", scheduler))["sched"]
     assert {key: seen[key] for key in wanted} == wanted
 

@@ -227,6 +227,12 @@ class Runtime:
         assert result.code == 0, str(result)
         return result
 
+    def spawn_sleep(self, *prefix: str) -> subprocess.Popen:
+        """A process of the test's own, which no runtime may touch; the caller kills it and waits."""
+        process = subprocess.Popen([*prefix, "sleep", "60"], stdin=subprocess.DEVNULL)
+        _running.add(process.pid)
+        return process
+
     # ---- containers ----
 
     def try_create(self, bundle: Bundle, ident: str | None = None, *options: object, **how: object) -> Result:
@@ -322,13 +328,19 @@ class Runtime:
         finally:
             self.clean_containers()
             for top in tops:
-                with contextlib.suppress(OSError):
-                    os.removedirs(f"{top}/{PREFIX}{path}")
+                _remove_cgroup(f"{top}/{PREFIX}{path.partition('/')[0]}")
 
     def clean_containers(self) -> None:
-        for ident in self.states():
+        """The youngest first: it may live in the pid namespace of an older one, which cannot end before it."""
+        for ident in sorted(self.states(), key=lambda i: (len(i), i), reverse=True):
             with contextlib.suppress(AssertionError):
                 self.cmd("delete", "--force", ident, timeout=10)
+            orphans()
+
+    def remove_cgroups(self, name: str) -> None:
+        self.clean_containers()
+        for place in host.cgroup_dirs(name):
+            _remove_cgroup(place)
 
     def clean(self) -> list[str]:
         """Remove every container of the test; then say what could not be removed the regular way, having removed it."""
@@ -345,18 +357,19 @@ class Runtime:
         return complaints
 
 
-def _remove_cgroup(place: str) -> None:
-    """Kill what is in a cgroup of our own name, then remove it."""
-    with contextlib.suppress(OSError):
-        for pid in pathlib.Path(place, "cgroup.procs").read_text().split():
-            os.kill(int(pid), signal.SIGKILL)
+def _remove_cgroup(top: str) -> None:
+    """Kill what is in a cgroup of our own name and below, then remove the tree."""
 
     def gone() -> bool:
-        with contextlib.suppress(OSError):
-            os.rmdir(place)
-        return not os.path.exists(place)
+        for place, _, files in os.walk(top, topdown=False):
+            with contextlib.suppress(OSError):
+                if "cgroup.procs" in files:
+                    for pid in pathlib.Path(place, "cgroup.procs").read_text().split():
+                        os.kill(int(pid), signal.SIGKILL)
+                os.rmdir(place)
+        return not os.path.exists(top)
 
-    poll(gone, 2.0)
+    poll(gone, 1.0)
 
 
 def find(name: str) -> str:
