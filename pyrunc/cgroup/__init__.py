@@ -1,0 +1,139 @@
+"""Control groups: one `Manager` a container, with a driver each for v1 (hybrid included) and v2.
+
+The drivers are imported by the function that needs them: `state` and `kill` need neither.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pyrunc.errors import StateError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from pyrunc.cgroup.manager import Manager as Manager
+    from pyrunc.cgroup.manager import Place
+    from pyrunc.host import CgroupLayout
+    from pyrunc.spec.model import Spec
+
+    MagicOf = Callable[[int], int]
+
+
+def open_manager(
+    layout: CgroupLayout,
+    spec: Spec,
+    name: str,
+    *,
+    rootless: bool = False,
+    in_userns: bool = False,
+    magic_of: MagicOf | None = None,
+) -> Manager:
+    """Return the manager of a container that is to be made; nothing is written yet.
+
+    `name` is the container's id. `rootless` and `in_userns` make it tolerant: a container that asks for no
+    path and for no limit goes without a cgroup where the caller may not make one. `magic_of` is for tests.
+    Raises SpecError for a path or resources that no such host can have, HostError where pyrunc cannot.
+    """
+    from pyrunc.cgroup.manager import Place
+    from pyrunc.cgroup.paths import join, locate
+
+    linux = spec.linux
+    unprivileged = rootless or in_userns
+    places = [
+        Place(hierarchy.controllers, join(hierarchy.mountpoint, rel), hierarchy.mountpoint, rel)
+        for hierarchy, rel in locate(layout, linux.cgroups_path, name)
+    ]
+    make = _open_v2 if layout.mode == "v2" else _open_v1
+    manager = make(spec, places, lenient=unprivileged and not linux.cgroups_path)
+    manager.unprivileged = unprivileged
+    if magic_of is not None:
+        manager.magic_of = magic_of
+    return manager
+
+
+def _open_v1(spec: Spec, places: list[Place], *, lenient: bool) -> Manager:
+    from pyrunc.cgroup.limits_v1 import limits_v1
+    from pyrunc.cgroup.v1 import ManagerV1
+
+    limits_v1(spec.linux.resources)  # what no kernel could take is told before anything is made
+    if lenient:
+        places = [place for place in places if may_make(place)]
+    manager = ManagerV1(places, lenient=lenient)
+    manager.resources = spec.linux.resources
+    return manager
+
+
+def _open_v2(spec: Spec, places: list[Place], *, lenient: bool) -> Manager:
+    from pyrunc.cgroup.limits_v2 import ignored, limits_v2
+    from pyrunc.cgroup.v2 import ManagerV2
+
+    wanted = {write.controller for write in limits_v2(spec.linux.resources)}
+    if lenient and not wanted:
+        places = [place for place in places if may_make(place)]
+    manager = ManagerV2(places, lenient=lenient)
+    manager.wanted = tuple(sorted(wanted))
+    manager.warnings += ignored(spec.linux.resources)
+    return manager
+
+
+def may_make(place: Place) -> bool:
+    """Tell whether the caller may make the cgroup of a place: may write to what is there of its path."""
+    rel = place.rel
+    while rel and not os.path.lexists(f"{place.mountpoint}/{rel}"):
+        rel = rel.rpartition("/")[0]
+    return os.access(f"{place.mountpoint}/{rel}", os.W_OK | os.X_OK, effective_ids=True)
+
+
+def from_state(
+    paths: Mapping[str, str], created: Iterable[str] = (), *, magic_of: MagicOf | None = None
+) -> Manager:
+    """Return the manager of a container that was made; `paths` and `created` are the manager's of then.
+
+    Raises StateError for a path that cannot be one.
+    """
+    from pyrunc.cgroup.manager import Place
+    from pyrunc.cgroup.v1 import ManagerV1
+    from pyrunc.cgroup.v2 import ManagerV2
+
+    created = list(created)
+    controllers: dict[str, list[str]] = {}
+    for name, path in paths.items():
+        controllers.setdefault(path, []).extend([name] if name else [])
+    for path in (*controllers, *created):
+        _check_path(path)
+    places = [Place(tuple(names), path) for path, names in controllers.items()]
+    manager = (ManagerV2 if set(paths) == {""} else ManagerV1)(places, created=created)
+    if magic_of is not None:
+        manager.magic_of = magic_of
+    return manager
+
+
+def _check_path(path: str) -> None:
+    """Refuse what `open_manager` would never make: the path will be removed."""
+    names = path.split("/")[1:]
+    if not path.startswith("/") or len(names) < 2 or not set(names).isdisjoint({"", ".", ".."}):
+        raise StateError(f'not the path of a cgroup: "{path}"')
+
+
+def is_frozen(paths: Mapping[str, str]) -> bool:
+    """Tell whether a container's cgroup is frozen: the cheap question of `state`, without a manager."""
+    if "freezer" in paths:
+        return _read(f"{paths['freezer']}/freezer.state") in {"FROZEN", "FREEZING"}
+    if set(paths) == {""}:
+        return _read(f"{paths['']}/cgroup.freeze") == "1"
+    return False
+
+
+def _read(path: str) -> str:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            return os.read(fd, 64).decode("ascii", "replace").strip()
+        finally:
+            os.close(fd)
+    except OSError:
+        return (
+            ""  # the cgroup is gone (ENOENT, ENODEV) or closed to this caller: nothing says that it is frozen
+        )

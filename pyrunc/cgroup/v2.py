@@ -1,0 +1,168 @@
+"""cgroup v2: one directory, its controllers enabled from the mount down."""
+
+from __future__ import annotations
+
+import time
+from errno import EACCES, EBUSY, EINVAL, ENOENT, EOPNOTSUPP, EPERM, EROFS, ETIMEDOUT
+
+from pyrunc.cgroup import tree
+from pyrunc.cgroup.limits_v2 import DOMAIN_CONTROLLERS, limits_v2
+from pyrunc.cgroup.manager import FORBIDDEN, FREEZE_SECONDS, JOIN, SIGKILL, Manager, Place, refusal
+from pyrunc.errors import HostError, OpError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.cgroup.limits import Write
+    from pyrunc.spec.resources import Resources
+
+ROOTLESS = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups"
+CANNOT_ENABLE = frozenset({EBUSY, EOPNOTSUPP, EACCES, EPERM, EROFS, EINVAL, ENOENT})
+"""Processes live there; threaded; not delegated; real-time tasks. The limit that needs it tells."""
+
+
+class ManagerV2(Manager):
+    """The cgroup in the unified hierarchy."""
+
+    wanted: tuple[str, ...] = ()
+    """Controllers of the limits that are known to be wanted when the cgroup is made."""
+    _controllers: tuple[str, ...] | None = None
+
+    def mount_dirs(self) -> dict[str, str] | None:
+        """Return {"": the container's directory}; None when there is none."""
+        return {"": self.places[0].path} if self.places else None
+
+    def _made(self, place: Place, mount: int, _made: list[str]) -> None:
+        """Hand the controllers down to the new cgroup. Raises OSError or OpError."""
+        names = place.rel.split("/")
+        for depth in range(len(names)):
+            above = "/".join(names[:depth]) or "."
+            _enable(mount, above)
+            self._check_type(mount, "/".join(names[: depth + 1]))
+
+    def _check_type(self, mount: int, rel: str) -> None:
+        """Cope with a tree in which somebody keeps threads or processes inside (domain invalid, threaded)."""
+        try:
+            kind = tree.read_at(mount, f"{rel}/cgroup.type").strip()
+        except FileNotFoundError:
+            return  # the hierarchy's root has none
+        if kind == "domain":
+            return
+        domain = sorted(DOMAIN_CONTROLLERS.intersection(self.wanted))
+        if domain:
+            state = "an invalid state" if kind == "domain invalid" else f"{kind} mode"
+            raise HostError(f'cannot enter cgroupv2 "{rel}" with domain controllers -- it is in {state}')
+        if kind == "domain invalid":
+            tree.write_at(mount, f"{rel}/cgroup.type", "threaded")
+
+    def _drop_or_raise(self, place: Place, verb: str, error: OSError) -> None:
+        if self.lenient and error.errno in FORBIDDEN and self.wanted:
+            raise OpError(f"{JOIN}: {ROOTLESS}: {verb} {place.path}", error.errno or EACCES) from None
+        super()._drop_or_raise(place, verb, error)
+
+    def clone_fd(self) -> int:
+        """Return the directory for CLONE_INTO_CGROUP; -1 for an unprivileged caller, who lacks the right."""
+        return self.places[0].fd if self.places and not self.unprivileged else -1
+
+    def apply(self, resources: Resources) -> None:
+        """Write the limits; `unified` last, over the others. Raises SpecError, HostError or OpError."""
+        self.write_all(limits_v2(resources))
+
+    def controller_fd(self, write: Write) -> int:
+        """Return the directory, -1 when the write's controller is not enabled in it."""
+        if not self.places:
+            return -1
+        fd = self.fd_of(self.places[0])
+        # some files are there without a controller: let the kernel judge what the user has named
+        return fd if write.named or write.controller in self._enabled(fd) else -1
+
+    def _enabled(self, fd: int) -> tuple[str, ...]:
+        if self._controllers is None:
+            self._controllers = tuple(tree.read_at(fd, "cgroup.controllers").split())
+        return self._controllers
+
+    def refused(self, write: Write, file: str, error: OSError) -> OpError:
+        """Return the error for a refused limit; for `unified`, say if the controller is missing."""
+        known = ("cgroup", *self._enabled(self.fd_of(self.places[0])))
+        if write.named and error.errno in {ENOENT, *FORBIDDEN} and write.controller not in known:
+            text = f"can't be set: controller {write.controller} not available"
+            return refusal(f'{write.at}: unified resource "{file}" {text}', error)
+        return super().refused(write, file, error)
+
+    def oom_kills(self) -> int:
+        """Return how many processes the kernel has killed for want of memory in this cgroup."""
+        if not self.places or not self.exists(self.places[0]):
+            return 0
+        try:
+            return tree.counter(tree.read_at(self.fd_of(self.places[0]), "memory.events"), "oom_kill")
+        except FileNotFoundError:
+            return 0  # without the memory controller nothing is counted
+
+    # Freezing and killing.
+
+    def frozen(self) -> bool:
+        """Tell whether the cgroup has been told to freeze."""
+        if not self.places or not self.exists(self.places[0]):
+            return False
+        return tree.read_at(self.fd_of(self.places[0]), "cgroup.freeze").strip() == "1"
+
+    def freeze(self) -> None:
+        """Stop every process, and wait until they stand. Raises OpError."""
+        if not self.places:
+            raise HostError("cannot freeze: the container has no cgroup")
+        try:
+            self._freeze(self.fd_of(self.places[0]))
+        except OSError as error:
+            raise OpError(f"freeze {self.places[0].path}", error.errno or EINVAL) from None
+
+    def _freeze(self, fd: int) -> None:
+        tree.write_at(fd, "cgroup.freeze", "1")
+        until = time.monotonic() + FREEZE_SECONDS
+        while time.monotonic() < until:
+            if tree.counter(tree.read_at(fd, "cgroup.events"), "frozen"):
+                return
+            time.sleep(0.001)
+        tree.write_at(fd, "cgroup.freeze", "0")
+        raise OSError(ETIMEDOUT, "")
+
+    def thaw(self) -> None:
+        """Let the processes go on."""
+        if self.places and self.exists(self.places[0]):
+            try:
+                tree.write_at(self.fd_of(self.places[0]), "cgroup.freeze", "0")
+            except OSError as error:
+                raise OpError(f"thaw {self.places[0].path}", error.errno or EINVAL) from None
+
+    def kill(self, signal: int) -> None:
+        """Send a signal to every process; SIGKILL in one step, from which no fork escapes. Raises OpError."""
+        if signal == SIGKILL and self.places and self.exists(self.places[0]):
+            self._refuse_own(self.pids())
+            try:
+                return tree.write_at(self.fd_of(self.places[0]), "cgroup.kill", "1")
+            except OSError as error:
+                if error.errno not in {EOPNOTSUPP, ENOENT}:  # a threaded cgroup cannot be killed as a whole
+                    raise OpError(
+                        "unable to kill all processes: write cgroup.kill", error.errno or EINVAL
+                    ) from None
+        return super().kill(signal)
+
+
+def _enable(mount: int, rel: str) -> None:
+    """Hand every controller of a cgroup to its children, as far as that can be done. Raises OSError."""
+    available = tree.read_at(mount, f"{rel}/cgroup.controllers").split()
+    enabled = tree.read_at(mount, f"{rel}/cgroup.subtree_control").split()
+    missing = [name for name in available if name not in enabled]
+    if not missing:
+        return
+    try:
+        tree.write_at(mount, f"{rel}/cgroup.subtree_control", " ".join([f"+{name}" for name in missing]))
+    except OSError:
+        for name in missing:
+            _enable_one(mount, rel, name)
+
+
+def _enable_one(mount: int, rel: str, name: str) -> None:
+    try:
+        tree.write_at(mount, f"{rel}/cgroup.subtree_control", f"+{name}")
+    except OSError as error:
+        if error.errno not in CANNOT_ENABLE:
+            raise
