@@ -122,7 +122,7 @@ class Soak:
     def report(self, part: str, seconds: float) -> None:
         """One line for a part, and what was left by name (the first ten)."""
         left = self.left()
-        words = f"{len(self.failures)} failed, left behind: {left.counts()}"
+        words = f"{len(self.failures)} faults, left behind: {left.counts()}"
         print(f"{self.name}: {part}: {seconds:.1f} s, {words}", flush=True)
         for line in [*self.failures[:5], *left.names()[:10]]:
             print(f"    {line}")

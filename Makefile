@@ -1,0 +1,121 @@
+# make demo     set everything up and run a container          make test    every test there is
+# make build    pyrunc in .venv/bin                            make lint    the linters
+# make rootfs   the sample bundles' root file system           make bench   pyrunc, runc and crun side by side
+# make conformance RUNTIME=runc    the black-box suite against any runtime
+#
+# PYTHON=/path/to/python3 chooses the interpreter (3.11 or later) when .venv is made. The default is the system's, if it
+# is new enough: a distribution's optimised build starts fastest, and start-up is most of what pyrunc costs.
+
+.PHONY: build demo test bench soak fuzz lint clean rootfs conformance deps deps-test extra-test extra-bench
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+PYTHON  ?=
+RUNTIME ?= $(CURDIR)/.venv/bin/pyrunc
+SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo)
+AS_ROOT := $(if $(SUDO),sudo --preserve-env)
+LOGS    := build/log
+SOURCES := $(shell find csrc pyrunc -name '*.py' -o -name '*.[ch]') $(wildcard setup.py pyproject.toml MANIFEST.in)
+SAMPLES := bundles/make-rootfs $(wildcard bundles/*/inside)
+
+DEBS      := gcc libc6-dev linux-libc-dev busybox-static $(if $(PYTHON),,python3 python3-dev python3-venv)
+DEBS_TEST := $(DEBS) runc crun uidmap iproute2 util-linux strace
+
+# $(call logged,name) after a command keeps its output in a file; a failure is one line, the first that speaks of an error.
+logged = >$(LOGS)/$(1).log 2>&1 || { \
+	why=$$(grep -m 1 -E 'pyrunc needs |^ *E: |ERROR: |[Ee]rror: [^s]' $(LOGS)/$(1).log || tail -n 1 $(LOGS)/$(1).log); \
+	echo "$(1): $${why\#\#"$${why%%[! ]*}"} (all of it: $(LOGS)/$(1).log)" >&2; exit 1; }
+
+build: .venv/.built
+
+demo: build rootfs
+	@echo '$$ pyrunc run --bundle bundles/hello hello'
+	@$(SUDO) .venv/bin/pyrunc run --bundle bundles/hello hello-$$$$
+	@echo '$$ pyrunc plan bundles/hello | head -n 12'
+	@.venv/bin/pyrunc plan bundles/hello >build/plan.txt && head -n 12 build/plan.txt
+
+# Root runs the tests, as most of them make real containers; the tests of ordinary users drop to one by themselves.
+test: deps-test build extra-test rootfs
+	@echo 'tests/'
+	@$(AS_ROOT) .venv/bin/pytest tests $(PYTEST_ARGS)
+	@$(MAKE) conformance
+
+conformance: deps-test build extra-test
+	@echo 'spec-tests/ with $(RUNTIME)'
+	@mkdir -p build
+	@$(AS_ROOT) env RUNTIME='$(RUNTIME)' .venv/bin/pytest spec-tests \
+		--results build/conformance-$(notdir $(RUNTIME)).json $(SPEC_TEST_ARGS)
+
+fuzz: build extra-test
+	@.venv/bin/python tests/fuzz_config.py --seconds 60
+
+lint: build extra-test
+	@.venv/bin/pytest -q -m lint tests
+
+bench: deps-test build extra-bench rootfs
+	@$(AS_ROOT) .venv/bin/python bench/bench.py $(BENCH_ARGS)
+
+soak: build rootfs
+	@$(AS_ROOT) .venv/bin/python bench/soak.py --runtime '$(RUNTIME)' $(SOAK_ARGS)
+
+clean:
+	@$(SUDO) rm -rf .venv build dist *.egg-info bundles/rootfs bundles/rootfs.new.* bundles/overlay/changes bench/results
+	@$(SUDO) rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@$(SUDO) find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+	@rm -f pyrunc/*.so
+
+rootfs: bundles/rootfs/bin/busybox
+
+bundles/rootfs/bin/busybox: $(SAMPLES) | deps
+	@echo 'make the root file system of the bundles'
+	@bundles/make-rootfs bundles/rootfs
+	@touch $@
+
+# --- the virtual environment ------------------------------------------------------------------------------------------
+
+.venv/bin/pip: | deps
+	@mkdir -p $(LOGS)
+	@new_enough='import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))'; \
+	for python in $(or $(PYTHON),/usr/bin/python3 python3); do \
+		if "$$python" -c "$$new_enough" 2>/dev/null; then \
+			echo "make .venv with $$("$$python" -V), $$(command -v "$$python")"; \
+			"$$python" -m venv --clear .venv $(call logged,venv); exit 0; \
+		fi; \
+	done; \
+	echo 'python: 3.11 or later with the venv module is needed (apt install python3-venv, or make PYTHON=...)' >&2; exit 1
+
+# setuptools keeps what it copied to build/lib for ever, also modules that were deleted since.
+.venv/.built: $(SOURCES) | .venv/bin/pip
+	@echo 'build pyrunc and install it in .venv'
+	@mkdir -p $(LOGS)
+	@rm -rf build/lib* build/temp* build/bdist* *.egg-info
+	@.venv/bin/pip install --disable-pip-version-check --no-input . $(call logged,pip)
+	@touch $@
+
+extra-test extra-bench: extra-%: .venv/.extra-%
+
+.venv/.extra-%: pyproject.toml | .venv/bin/pip
+	@echo "install what 'make $*' needs in .venv"
+	@mkdir -p $(LOGS)
+	@.venv/bin/python -c 'import tomllib; \
+		print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$*"], sep="\n")' >$(LOGS)/$*.txt
+	@.venv/bin/pip install --disable-pip-version-check --no-input -r $(LOGS)/$*.txt $(call logged,pip-$*)
+	@touch $@
+
+# --- Debian's packages ------------------------------------------------------------------------------------------------
+
+deps:
+	@$(call install,$(DEBS))
+
+deps-test:
+	@$(call install,$(DEBS_TEST))
+
+install = mkdir -p $(LOGS); \
+	command -v apt-get >/dev/null || { [ -e $(LOGS)/no-apt ] || echo 'no apt-get: install the like of these yourself: $(1)'; \
+		touch $(LOGS)/no-apt; exit 0; }; \
+	missing=$$(for p in $(1); do \
+		[ "$$(dpkg-query -f '$${db:Status-Status}' -W $$p 2>/dev/null)" = installed ] || printf '%s ' $$p; done); \
+	[ -n "$$missing" ] || exit 0; \
+	echo "install $$missing"; \
+	{ $(SUDO) apt-get update -q && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; } $(call logged,apt)
