@@ -51,14 +51,14 @@ def test_a_question_is_answered_with_the_handler_s_fds(ends: tuple[socket.socket
 
     theirs.send(message(TALK_RPC, 3, TAGS["env"]))
     Conversation(ours, step, {"env": handler}).run(until="env")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(read)  # sent, hence closed here
     error, count, fds = answers(theirs)
     os.write(write, b"x")
 
     assert asked == [("mounts[3]", -1)]
     assert (error, count) == (0, 1)
     assert os.read(fds[0], 1) == b"x"
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(read)  # sent, hence closed here
     for fd in (*fds, write):
         os.close(fd)
 
