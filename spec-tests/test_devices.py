@@ -138,6 +138,7 @@ def test_two_paths_of_one_device(runtime, bundle):
 @req("DV-1", "DD-1")
 def test_listed_device_with_the_path_of_a_default_one(runtime, bundle):
     bundle.add("linux.devices", {"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o644, "gid": 5})
+    bundle.add("linux.resources.devices", {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"})
     shown = runtime.report(bundle, "stat", "/dev/null").step("stat")
     assert (shown["mode"], shown["gid"]) == (0o644, 5)
 

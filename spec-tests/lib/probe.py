@@ -104,8 +104,7 @@ class Seen:
 
 
 def seen_in(text: str) -> Seen:
-    """The probe's line in an output that may hold other lines, or a terminal's carriage returns."""
-    for line in text.replace("\r", "").splitlines():
-        if line.startswith("{") and '"did":' in line:
-            return Seen(line)
-    raise AssertionError(f"the probe's report is not in this output: {text[:2000]!r}")
+    """The probe's report in an output that may hold other lines, or what a terminal adds."""
+    found = re.search(r'\{"(report|did)":.*\]\}', text.replace("\r", ""))
+    assert found, f"the probe's report is not in this output: {text[:2000]!r}"
+    return Seen(found[0])
