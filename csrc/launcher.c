@@ -1,0 +1,130 @@
+/* The installed `pyrunc` command: find the interpreter and the package beside us, and start them isolated.
+ *
+ * Engines run us as root, some with an empty environment, no PATH and closed descriptors, from a directory that a stranger
+ * may have filled. So nothing is searched for but relative to our own file; -I and -S keep PYTHON* variables, the current
+ * directory, site-packages' .pth files and the user's own packages out. The environment is otherwise handed on as it is:
+ * hooks inherit it.
+ */
+#include "kernel.h"
+
+enum { SPARE_ARGS = 16 };
+
+static const char *const flags[] = {"-I", "-S", "-B"};
+
+/* Where pip puts packages, relative to the prefix; the last is `pip install --target`, and a checkout. */
+static const char places[][48] = {
+  PLATLIB, "lib/" PYTHON_NAME "/site-packages", "lib64/" PYTHON_NAME "/site-packages",
+  "local/lib/" PYTHON_NAME "/dist-packages", "lib/" PYTHON_NAME "/dist-packages", "lib/python3/dist-packages", ".",
+};
+
+static void say(const char *text) { SYS(write, 2, text, length_of(text)); }
+
+_Noreturn static void refuse(const char *what, const char *path, const char *why)
+{
+  say("pyrunc: ");
+  say(what);
+  say(path);
+  say(why);
+  say("\n");
+  leave(127);
+}
+
+/* A descriptor below 3 that is not there would be filled by the first file that Python opens, and given to containers. */
+static void ensure_stdio(void)
+{
+  for (int fd = 0; fd < 3; fd++)
+    if (SYS(fcntl, fd, F_GETFD) < 0 && SYS(openat, AT_FDCWD, "/dev/null", O_RDWR) != fd)
+      refuse("", "/dev/null", ": cannot be opened");
+}
+
+static int join(char *to, const char *dir, const char *name, const char *rest)
+{
+  size a = length_of(dir), b = length_of(name), c = length_of(rest);
+  if (a + b + c + 3 > PATH_MAX)
+    return -1;
+  copy(to, dir, a);
+  to[a] = '/';
+  copy(to + a + 1, name, b);
+  copy(to + a + 1 + b, rest, c + 1);
+  return 0;
+}
+
+static void cut_last(char *path)
+{
+  size end = length_of(path);
+  while (end && path[--end] != '/')
+    continue;
+  path[end] = 0;
+}
+
+/* The path of the file itself, behind every symbolic link: an interpreter started through a venv's link would look for
+ * pyvenv.cfg, and trust it.
+ */
+static int resolve(char *path)
+{
+  char link[] = "/proc/self/fd/0123456789";
+  long fd = SYS(openat, AT_FDCWD, path, O_PATH | O_CLOEXEC);
+  if (fd < 0)
+    return -1;
+  size end = sizeof("/proc/self/fd/") - 1;
+  for (long power = 1000000000; power; power /= 10)
+    if (fd >= power || power == 1)
+      link[end++] = (char)('0' + fd / power % 10);
+  link[end] = 0;
+  long n = SYS(readlinkat, AT_FDCWD, link, path, PATH_MAX - 1);
+  SYS(close, fd);
+  path[n < 0 ? 0 : n] = 0;
+  return n < 0 ? -1 : 0;
+}
+
+static void find_python(char *python, const char *bin)
+{
+  if (!join(python, bin, PYTHON_NAME, "") && !resolve(python) && !SYS(faccessat, AT_FDCWD, python, X_OK))
+    return;
+  copy(python, PYTHON_PATH, sizeof(PYTHON_PATH));
+  if (SYS(faccessat, AT_FDCWD, python, X_OK) < 0)
+    refuse("python: ", PYTHON_PATH, ": not found: reinstall pyrunc for the python that you have");
+}
+
+static void find_package(char *main, const char *prefix)
+{
+  for (unsigned int i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+    if (!join(main, prefix, places[i], "/pyrunc/__main__.py") && !SYS(faccessat, AT_FDCWD, main, 4 /* R_OK */))
+      return;
+  refuse("package: not found below ", prefix, ": reinstall pyrunc");
+}
+
+static long start(long argc, const char *const *argv, const char *const *env)
+{
+  char prefix[PATH_MAX], python[PATH_MAX], main[PATH_MAX];
+  ensure_stdio();
+  long n = SYS(readlinkat, AT_FDCWD, "/proc/self/exe", prefix, sizeof(prefix) - 1);
+  if (n <= 0)
+    refuse("", "/proc/self/exe", ": cannot be read: is /proc mounted?");
+  prefix[n] = 0;
+  cut_last(prefix);
+  find_python(python, prefix);
+  cut_last(prefix);
+  find_package(main, prefix);
+  size room = ((size)argc + SPARE_ARGS) * sizeof(char *);
+  long at = SYS(mmap, 0, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (at < 0)
+    refuse("", python, ": not enough memory");
+  const char **next = (const char **)at, **args = next;
+  *next++ = python;
+  for (unsigned int i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+    *next++ = flags[i];
+  *next++ = main;
+  *next++ = argc ? argv[0] : "pyrunc"; /* how we were called: the name in messages */
+  for (long i = 1; i < argc; i++)
+    *next++ = argv[i];
+  SYS(execve, python, args, env);
+  refuse("", python, ": cannot be executed");
+}
+
+__attribute__((used)) _Noreturn void enter(const long *stack)
+{
+  const char *const *argv = (const char *const *)(stack + 1);
+  leave((int)start(stack[0], argv, argv + stack[0] + 1));
+}
+ENTRY(enter);
