@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from pyrunc import host
+from pyrunc.commands import write
 from pyrunc.errors import UsageError, strerror
 from pyrunc.plan.request import Request
 from pyrunc.run.prepare import prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrunc.cli import Args
+    from pyrunc.commands import Args
     from pyrunc.host import Host
 
 NAME = "CONTAINER"
@@ -31,9 +31,9 @@ def run(args: Args) -> int:
     if save:
         _write(save, json.dumps(host.to_dict(prepared.host), indent=2) + "\n")
     if args.options["json"]:
-        sys.stdout.write(json.dumps(to_json(prepared.plan), indent=2) + "\n")
+        write(json.dumps(to_json(prepared.plan), indent=2) + "\n")
     else:
-        sys.stdout.write(render(prepared.plan))
+        write(render(prepared.plan))
     return 0
 
 

@@ -1,19 +1,28 @@
 """The builder: operations in, a Plan out, with the rules of the language held while it is written down.
 
-One method an operation, each with the origin (`at`) of what it does. Slots are virtual until `finish` places a CLOSE
-after the last use of each and gives out real numbers.
+One method an operation, each with the origin (`at`) of what it does. Slots are virtual until `finish`
+places a CLOSE after the last use of each and gives out real numbers.
 
-An fd names a mount in a mount namespace, so every slot has an *era*: where it was opened. `open_tree(CLONE)` of a slot of
-era "host" fails with EINVAL once the mount namespace is new, of era "child" once PIVOT has dropped the old root; era "root"
-is below the new root and stays good. A plan that breaks this is a BugError here instead of an EINVAL there.
+An fd names a mount in a mount namespace, so every slot has an *era*: where it was opened.
+`open_tree(CLONE)` of a slot of era "host" fails with EINVAL once the mount namespace is new, of era "child"
+once PIVOT has dropped the old root; era "root" is below the new root and stays good. A plan that breaks
+this is a BugError here instead of an EINVAL there.
 """
 
 from __future__ import annotations
 
 from pyrunc.errors import BugError
 from pyrunc.plan import place
-from pyrunc.plan.kernel import AT_RECURSIVE, CLONE_NEWNS, CLONE_TREE, FSCONFIG_CMD_CREATE
-from pyrunc.plan.kernel import FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, IN_ROOT, OPEN_TREE_CLONE
+from pyrunc.plan.kernel import (
+    AT_RECURSIVE,
+    CLONE_NEWNS,
+    CLONE_TREE,
+    FSCONFIG_CMD_CREATE,
+    FSCONFIG_SET_FLAG,
+    FSCONFIG_SET_STRING,
+    IN_ROOT,
+    OPEN_TREE_CLONE,
+)
 from pyrunc.plan.ops import CODES, FIRST_INPUT, SLOT_CWD, SLOT_NONE, TAGS, Op, Plan
 
 TYPE_CHECKING = False
@@ -23,23 +32,10 @@ if TYPE_CHECKING:
 DIRECTORY, FILE = 0, 1
 ROOT_DIR, ROOT_CHROOT = 0, 1
 
-(
-    _OPEN, _OPEN_TREE, _FSOPEN, _FSMOUNT, _SOCKET, _PTY, _FSCONFIG, _SETATTR, _MOVE, _UMOUNT, _WRITE, _IOCTL, _DUP2, _CLOSE,
-    _CLOSEFROM, _SENDFD, _COPYMODE, _SYMLINK, _CHOWN, _UNSHARE, _SETNS, _FORK, _SETSID, _SETRES, _SETGROUPS, _PRCTL, _BOUND,
-    _CAPSET, _RLIMIT, _SCHED, _IOPRIO, _PERSONALITY, _UMASK, _HOSTNAME, _KEYCTL, _CHDIR, _MKPATH, _PIVOT, _COVER, _COPYUP,
-    _NODE, _RPC, _WAIT, _SPAWN, _FIND, _EXEC,
-) = [
-    CODES[name]
-    for name in (
-        "OPEN OPEN_TREE FSOPEN FSMOUNT SOCKET PTY FSCONFIG SETATTR MOVE UMOUNT WRITE IOCTL DUP2 CLOSE CLOSEFROM SENDFD "
-        "COPYMODE SYMLINK CHOWN UNSHARE SETNS FORK SETSID SETRES SETGROUPS PRCTL BOUND CAPSET RLIMIT SCHED IOPRIO PERSONALITY "
-        "UMASK HOSTNAME KEYCTL CHDIR MKPATH PIVOT COVER COPYUP NODE RPC WAIT SPAWN FIND EXEC"
-    ).split()
-]  # fmt: skip
-
 
 class Slot:
-    """A variable of the plan: an fd. `more` slots after it are filled by the same operation, with the numbers after its own."""
+    """A variable of the plan: an fd. `more` slots after it are filled by the same operation, with the
+    numbers after its own."""
 
     __slots__ = ("born", "era", "last", "more", "number")
 
@@ -67,7 +63,8 @@ STDIO = (Slot("host", -1, 0), Slot("host", -1, 1), Slot("host", -1, 2))
 
 
 class Builder:
-    """Collects the operations of one plan. `era` is that of a slot opened now; it moves on by UNSHARE, SETNS and PIVOT."""
+    """Collects the operations of one plan. `era` is that of a slot opened now; it moves on by UNSHARE,
+    SETNS and PIVOT."""
 
     def __init__(self, clone_flags: int = 0, preserve: int = 0) -> None:
         self.ops: list[Op] = []
@@ -129,7 +126,8 @@ class Builder:
         return slot
 
     def _below(self, directory: Slot) -> str:
-        """Return the era of what is opened below a slot. After PIVOT, a path from cwd would be the container's word."""
+        """Return the era of what is opened below a slot. After PIVOT, a path from cwd would be the
+        container's word."""
         if directory is CWD:
             if self.era == "root":
                 raise BugError("a path after PIVOT must be resolved below a slot")
@@ -144,233 +142,250 @@ class Builder:
 
     # Make an fd.
 
-    def open(self, directory: Slot, path: str, flags: int, at: str, *, resolve: int = IN_ROOT, mode: int = 0) -> Slot:
+    def open(
+        self, directory: Slot, path: str, flags: int, at: str, *, resolve: int = IN_ROOT, mode: int = 0
+    ) -> Slot:
         """OPEN; from CWD nothing is restricted, for those paths are the caller's own."""
         if directory is CWD:
             resolve = 0
-        return self._make(_OPEN, (directory, path, flags, mode, resolve), at, self._below(directory))
+        return self._make(CODES["OPEN"], (directory, path, flags, mode, resolve), at, self._below(directory))
 
     def clone(self, directory: Slot, path: str, at: str, *, recursive: bool = False) -> Slot:
-        """OPEN_TREE with CLONE: a detached copy of the mount at a path, or of the slot's own when the path is empty."""
+        """OPEN_TREE with CLONE: a detached copy of the mount at a path, or of the slot's own when the path
+        is empty."""
         flags = CLONE_TREE | (AT_RECURSIVE if recursive else 0)
         if not path:
             self._in_namespace(directory, "OPEN_TREE CLONE")
         self._below(directory)
-        return self._make(_OPEN_TREE, (directory, path, flags), at, "detached")
+        return self._make(CODES["OPEN_TREE"], (directory, path, flags), at, "detached")
 
     def open_tree(self, directory: Slot, path: str, flags: int, at: str) -> Slot:
         """OPEN_TREE without CLONE: a mount by its path."""
         if flags & OPEN_TREE_CLONE:
             raise BugError("a clone is made by `clone`")
-        return self._make(_OPEN_TREE, (directory, path, flags), at, self._below(directory))
+        return self._make(CODES["OPEN_TREE"], (directory, path, flags), at, self._below(directory))
 
     def fsopen(self, fstype: str, at: str) -> Slot:
         """FSOPEN."""
-        return self._make(_FSOPEN, (fstype,), at, "detached")
+        return self._make(CODES["FSOPEN"], (fstype,), at, "detached")
 
     def fsmount(self, fs: Slot, attrs: int, at: str) -> Slot:
         """FSMOUNT."""
-        return self._make(_FSMOUNT, (fs, attrs), at, "detached")
+        return self._make(CODES["FSMOUNT"], (fs, attrs), at, "detached")
 
     def socket(self, domain: int, kind: int, at: str) -> Slot:
         """SOCKET."""
-        return self._make(_SOCKET, (domain, kind), at, "none")
+        return self._make(CODES["SOCKET"], (domain, kind), at, "none")
 
     def pty(self, ptmx: Slot, at: str) -> Slot:
         """PTY."""
-        return self._make(_PTY, (ptmx,), at, ptmx.era)
+        return self._make(CODES["PTY"], (ptmx,), at, ptmx.era)
 
     # Use an fd.
 
     def set_flag(self, fs: Slot, key: str, at: str) -> None:
         """FSCONFIG SET_FLAG."""
-        self.ops.append(Op(_FSCONFIG, (fs, FSCONFIG_SET_FLAG, key, ""), at))
+        self.ops.append(Op(CODES["FSCONFIG"], (fs, FSCONFIG_SET_FLAG, key, ""), at))
 
     def set_string(self, fs: Slot, key: str, value: str, at: str) -> None:
         """FSCONFIG SET_STRING."""
-        self.ops.append(Op(_FSCONFIG, (fs, FSCONFIG_SET_STRING, key, value), at))
+        self.ops.append(Op(CODES["FSCONFIG"], (fs, FSCONFIG_SET_STRING, key, value), at))
 
     def create(self, fs: Slot, at: str) -> None:
         """FSCONFIG CREATE."""
-        self.ops.append(Op(_FSCONFIG, (fs, FSCONFIG_CMD_CREATE, "", ""), at))
+        self.ops.append(Op(CODES["FSCONFIG"], (fs, FSCONFIG_CMD_CREATE, "", ""), at))
 
-    def setattr(self, slot: Slot, at: str, *, on: int = 0, off: int = 0, propagation: int = 0, recursive: bool = False) -> None:
+    def setattr(
+        self, slot: Slot, at: str, *, on: int = 0, off: int = 0, propagation: int = 0, recursive: bool = False
+    ) -> None:
         """SETATTR on the mount of a slot."""
         self._in_namespace(slot, "SETATTR")
         flags = AT_RECURSIVE if recursive else 0
-        self.ops.append(Op(_SETATTR, (slot, flags, on, off, propagation), at))
+        self.ops.append(Op(CODES["SETATTR"], (slot, flags, on, off, propagation), at))
 
     def move(self, source: Slot, target: Slot, at: str) -> None:
         """MOVE; what is moved belongs to its target's era from then on."""
         self._in_namespace(source, "MOVE from")
         self._in_namespace(target, "MOVE to")
         source.era = target.era
-        self.ops.append(Op(_MOVE, (source, target), at))
+        self.ops.append(Op(CODES["MOVE"], (source, target), at))
 
     def umount(self, path: str, flags: int, at: str) -> None:
         """UMOUNT."""
-        self._do(_UMOUNT, (path, flags), at)
+        self._do(CODES["UMOUNT"], (path, flags), at)
 
     def write(self, slot: Slot, data: bytes, at: str) -> None:
         """WRITE."""
-        self._do(_WRITE, (slot, data), at)
+        self._do(CODES["WRITE"], (slot, data), at)
 
     def ioctl(self, slot: Slot, request: int, data: bytes, at: str) -> None:
         """IOCTL."""
-        self._do(_IOCTL, (slot, request, data), at)
+        self._do(CODES["IOCTL"], (slot, request, data), at)
 
     def dup2(self, slot: Slot, fd: int, at: str) -> None:
         """DUP2."""
-        self._do(_DUP2, (slot, fd), at)
+        self._do(CODES["DUP2"], (slot, fd), at)
 
     def close(self, slot: Slot, at: str) -> None:
         """CLOSE by hand: only where an empty slot is to say something later."""
-        self._do(_CLOSE, (slot,), at)
+        self._do(CODES["CLOSE"], (slot,), at)
 
     def closefrom(self, first: int, at: str) -> None:
         """CLOSEFROM."""
-        self._do(_CLOSEFROM, (first,), at)
+        self._do(CODES["CLOSEFROM"], (first,), at)
 
     def sendfd(self, via: Slot, slot: Slot, name: bytes, at: str) -> None:
         """SENDFD."""
-        self._do(_SENDFD, (via, slot, name), at)
+        self._do(CODES["SENDFD"], (via, slot, name), at)
 
     def copymode(self, fs: Slot, source: Slot, at: str) -> None:
         """COPYMODE."""
-        self._do(_COPYMODE, (fs, source), at)
+        self._do(CODES["COPYMODE"], (fs, source), at)
 
     def symlink(self, directory: Slot, name: str, target: str, at: str, *, replace: bool = False) -> None:
         """SYMLINK."""
-        self._do(_SYMLINK, (directory, name, target, int(replace)), at)
+        self._do(CODES["SYMLINK"], (directory, name, target, int(replace)), at)
 
     def chown(self, slot: Slot, uid: int, gid: int, at: str) -> None:
         """CHOWN."""
-        self._do(_CHOWN, (slot, uid, gid), at)
+        self._do(CODES["CHOWN"], (slot, uid, gid), at)
 
     # Process state.
 
     def unshare(self, flags: int, at: str) -> None:
         """UNSHARE."""
-        self._do(_UNSHARE, (flags,), at)
+        self._do(CODES["UNSHARE"], (flags,), at)
         if flags & CLONE_NEWNS:
             self.era = "child"
 
     def setns(self, slot: Slot, kind: int, at: str) -> None:
         """SETNS."""
-        self._do(_SETNS, (slot, kind), at)
+        self._do(CODES["SETNS"], (slot, kind), at)
         if kind == CLONE_NEWNS:
             self.era = "child"
 
     def fork(self, at: str) -> None:
         """FORK."""
-        self._do(_FORK, (), at)
+        self._do(CODES["FORK"], (), at)
 
     def setsid(self, at: str) -> None:
         """SETSID."""
-        self._do(_SETSID, (), at)
+        self._do(CODES["SETSID"], (), at)
 
     def setres(self, uid: int, gid: int, at: str) -> None:
         """SETRES."""
-        self._do(_SETRES, (uid, gid), at)
+        self._do(CODES["SETRES"], (uid, gid), at)
 
     def setgroups(self, groups: bytes, at: str) -> None:
         """SETGROUPS; an array of 32-bit ids."""
-        self._do(_SETGROUPS, (groups,), at)
+        self._do(CODES["SETGROUPS"], (groups,), at)
 
     def prctl(self, option: int, value: int, at: str) -> None:
         """PRCTL."""
-        self._do(_PRCTL, (option, value, 0, 0, 0), at)
+        self._do(CODES["PRCTL"], (option, value, 0, 0, 0), at)
 
     def bound(self, keep: int, at: str) -> None:
         """BOUND."""
-        self._do(_BOUND, (keep,), at)
+        self._do(CODES["BOUND"], (keep,), at)
 
     def capset(self, effective: int, permitted: int, inheritable: int, ambient: int, at: str) -> None:
         """CAPSET."""
-        self._do(_CAPSET, (effective, permitted, inheritable, ambient), at)
+        self._do(CODES["CAPSET"], (effective, permitted, inheritable, ambient), at)
 
     def rlimit(self, resource: int, soft: int, hard: int, at: str) -> None:
         """RLIMIT."""
-        self._do(_RLIMIT, (resource, soft, hard), at)
+        self._do(CODES["RLIMIT"], (resource, soft, hard), at)
 
     def sched(self, attr: bytes, at: str) -> None:
         """SCHED."""
-        self._do(_SCHED, (attr,), at)
+        self._do(CODES["SCHED"], (attr,), at)
 
     def ioprio(self, which: int, who: int, value: int, at: str) -> None:
         """IOPRIO."""
-        self._do(_IOPRIO, (which, who, value), at)
+        self._do(CODES["IOPRIO"], (which, who, value), at)
 
     def personality(self, domain: int, at: str) -> None:
         """PERSONALITY."""
-        self._do(_PERSONALITY, (domain,), at)
+        self._do(CODES["PERSONALITY"], (domain,), at)
 
     def umask(self, mask: int, at: str) -> None:
         """UMASK."""
-        self._do(_UMASK, (mask,), at)
+        self._do(CODES["UMASK"], (mask,), at)
 
     def hostname(self, which: int, name: bytes, at: str) -> None:
         """HOSTNAME (0) or the domain name (1)."""
-        self._do(_HOSTNAME, (which, name), at)
+        self._do(CODES["HOSTNAME"], (which, name), at)
 
     def keyctl(self, name: str, perm: int, at: str) -> None:
         """KEYCTL."""
-        self._do(_KEYCTL, (name, perm), at)
+        self._do(CODES["KEYCTL"], (name, perm), at)
 
     def chdir(self, path: str, at: str) -> None:
         """CHDIR."""
-        self._do(_CHDIR, (path,), at)
+        self._do(CODES["CHDIR"], (path,), at)
 
     # Composites.
 
-    def mkpath(self, directory: Slot, path: str, at: str, *, kind: int = DIRECTORY, mode: int = 0o755) -> Slot:
+    def mkpath(
+        self, directory: Slot, path: str, at: str, *, kind: int = DIRECTORY, mode: int = 0o755
+    ) -> Slot:
         """MKPATH: a destination, made when it is missing."""
-        return self._make(_MKPATH, (directory, path, kind, mode), at, self._below(directory))
+        return self._make(CODES["MKPATH"], (directory, path, kind, mode), at, self._below(directory))
 
     def pivot(self, root: Slot, how: int, at: str) -> None:
         """PIVOT; from here on only what was opened below the root is left."""
-        self._do(_PIVOT, (root, how), at)
+        self._do(CODES["PIVOT"], (root, how), at)
         root.era = self.era = "root"
 
     def cover(self, root: Slot, path: str, file: Slot, directory: Slot, at: str) -> None:
         """COVER."""
         self._in_namespace(file, "COVER")
         self._in_namespace(directory, "COVER")
-        self._do(_COVER, (root, path, file, directory), at)
+        self._do(CODES["COVER"], (root, path, file, directory), at)
 
     def copyup(self, source: Slot, target: Slot, at: str) -> None:
         """COPYUP."""
-        self._do(_COPYUP, (source, target), at)
+        self._do(CODES["COPYUP"], (source, target), at)
 
-    def node(self, directory: Slot, name: str, mode: int, device: int, owner: tuple[int, int], at: str) -> None:
+    def node(
+        self, directory: Slot, name: str, mode: int, device: int, owner: tuple[int, int], at: str
+    ) -> None:
         """NODE."""
-        self._do(_NODE, (directory, name, mode, device, owner[0] << 32 | owner[1]), at)
+        self._do(CODES["NODE"], (directory, name, mode, device, owner[0] << 32 | owner[1]), at)
 
     # Conversation.
 
     def rpc(self, tag: str, at: str, slot: Slot = NONE) -> None:
         """RPC that is answered without descriptors."""
-        self._do(_RPC, (TAGS[tag], slot, 0), at)
+        self._do(CODES["RPC"], (TAGS[tag], slot, 0), at)
 
     def rpc_fds(self, tag: str, count: int, at: str, slot: Slot = NONE) -> tuple[Slot, ...]:
         """RPC that is answered with descriptors."""
-        first = self._make(_RPC, (TAGS[tag], slot, count), at, "none")
+        first = self._make(CODES["RPC"], (TAGS[tag], slot, count), at, "none")
         first.more = tuple([Slot("none", first.born) for _ in range(count - 1)])
         self.slots.extend(first.more)
         return (first, *first.more)
 
     def wait(self, listener: Slot, at: str) -> None:
         """WAIT."""
-        self._do(_WAIT, (listener,), at)
+        self._do(CODES["WAIT"], (listener,), at)
 
-    def spawn(self, path: str, argv: tuple[str, ...], env: tuple[str, ...], stdio: tuple[Slot, Slot], timeout: int, at: str) -> None:
+    def spawn(
+        self,
+        path: str,
+        argv: tuple[str, ...],
+        env: tuple[str, ...],
+        stdio: tuple[Slot, Slot],
+        timeout: int,
+        at: str,
+    ) -> None:
         """SPAWN."""
-        self._do(_SPAWN, (path, argv, env, stdio, timeout), at)
+        self._do(CODES["SPAWN"], (path, argv, env, stdio, timeout), at)
 
     def find(self, candidates: tuple[str, ...], at: str) -> None:
         """FIND."""
-        self._do(_FIND, (candidates,), at)
+        self._do(CODES["FIND"], (candidates,), at)
 
     def exec(self, candidates: tuple[str, ...], argv: tuple[str, ...], env: Slot, at: str) -> None:
         """EXEC, the last operation of every plan."""
-        self._do(_EXEC, (candidates, argv, env), at)
+        self._do(CODES["EXEC"], (candidates, argv, env), at)

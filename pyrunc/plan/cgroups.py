@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pyrunc.errors import Fault, SpecError
-from pyrunc.plan import mounts
 from pyrunc.plan.builder import CWD
+from pyrunc.plan.filesystem import configure, destination, fail, set_attributes, set_tree
 from pyrunc.plan.kernel import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
 
 TYPE_CHECKING = False
@@ -22,7 +21,7 @@ def mount(c: Context, entry: Mount, options: Options) -> None:
     """Mount what the host has: the unified hierarchy, or a tmpfs with all v1 hierarchies."""
     layout = c.host.cgroup
     if layout.mode == "none":
-        raise SpecError([Fault(f"{entry.at}.type", "no cgroup hierarchy is mounted on this host")])
+        raise fail(f"{entry.at}.type", "no cgroup hierarchy is mounted on this host")
     if layout.mode == "v2":
         _mount_v2(c, entry, options)
     else:
@@ -30,19 +29,20 @@ def mount(c: Context, entry: Mount, options: Options) -> None:
 
 
 def _mount_v2(c: Context, entry: Mount, options: Options) -> None:
-    """Mount cgroup2. In a user namespace without a cgroup namespace of its own that is EPERM: its own part is bound then."""
+    """Mount cgroup2. In a user namespace without a cgroup namespace of its own that is EPERM: its own part
+    is bound then."""
     at = f"{entry.at}.type"
     if c.userns and not c.has("cgroup"):
         assert c.host.cgroup.v2 is not None
         copy = c.b.clone(CWD, _own_directory(c, c.host.cgroup.v2, ""), at, recursive=True)
-        mounts.set_attributes(c, copy, entry, options)
+        set_attributes(c, copy, entry, options)
     else:
         fs = c.b.fsopen("cgroup2", at)
-        mounts.configure(c, fs, entry, options)
+        configure(c, fs, entry, options)
         c.b.create(fs, at)
         copy = c.b.fsmount(fs, options.mount.on, at)
-        mounts.set_tree(c, copy, entry, options)
-    c.b.move(copy, mounts.destination(c, entry), entry.at)
+        set_tree(c, copy, entry, options)
+    c.b.move(copy, destination(c, entry), entry.at)
 
 
 def _mount_v1(c: Context, entry: Mount, options: Options) -> None:
@@ -53,7 +53,7 @@ def _mount_v1(c: Context, entry: Mount, options: Options) -> None:
     b.set_string(fs, "mode", "0755", at)
     b.create(fs, at)
     top = b.fsmount(fs, HARMLESS, at)
-    b.move(top, mounts.destination(c, entry), entry.at)
+    b.move(top, destination(c, entry), entry.at)
     layout = c.host.cgroup
     for hierarchy in (*layout.v1, layout.v2) if layout.v2 else layout.v1:
         name = hierarchy.mountpoint.rpartition("/")[2]
@@ -66,7 +66,7 @@ def _mount_v1(c: Context, entry: Mount, options: Options) -> None:
         for controller in hierarchy.controllers if len(hierarchy.controllers) > 1 else ():
             if controller != name and not controller.startswith("name="):
                 b.symlink(top, controller, name, at)
-    mounts.set_tree(c, top, entry, options)
+    set_tree(c, top, entry, options)
     if options.mount.on & MOUNT_ATTR_RDONLY:
         b.setattr(top, f"{entry.at}.options", on=MOUNT_ATTR_RDONLY)
 
@@ -92,5 +92,9 @@ def _own_directory(c: Context, hierarchy: Hierarchy, key: str) -> str:
     if made:
         return made
     root = hierarchy.root.rstrip("/")
-    own = hierarchy.own.removeprefix(root) if hierarchy.own.startswith(f"{root}/") or hierarchy.own == root else ""
+    own = (
+        hierarchy.own.removeprefix(root)
+        if hierarchy.own.startswith(f"{root}/") or hierarchy.own == root
+        else ""
+    )
     return f"{hierarchy.mountpoint}{own}".rstrip("/") or "/"

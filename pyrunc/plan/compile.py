@@ -1,12 +1,24 @@
 """From a Spec to a Plan: the table of contents. Reading `compile_plan` teaches the runtime.
 
-Each line is a stage; the reason for its place stands in the docstring of the stage. Nothing here asks the kernel or the
-disk: Host, Request and Facts are all that is known, so a plan for another machine can be made here.
+Each line is a stage; the reason for its place stands in the docstring of the stage. Nothing here asks the
+kernel or the disk: Host, Request and Facts are all that is known, so a plan for another machine can be made
+here.
 """
 
 from __future__ import annotations
 
-from pyrunc.plan import console, devices, mounts, namespaces, network, paths, process, resources, rootfs, security
+from pyrunc.plan import (
+    console,
+    devices,
+    mounts,
+    namespaces,
+    network,
+    paths,
+    process,
+    resources,
+    rootfs,
+    security,
+)
 from pyrunc.plan.context import Context
 
 TYPE_CHECKING = False

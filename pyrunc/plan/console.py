@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from errno import EINVAL, EPERM, EROFS
-
 from _struct import pack
+from errno import EINVAL, EPERM, EROFS
 
 from pyrunc.plan.builder import FILE, STDIO
 from pyrunc.plan.kernel import (
@@ -28,7 +27,8 @@ ONE_STEP = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
 
 
 def start_session(c: Context) -> None:
-    """Become the leader of a session of our own: nothing of the container can type into the caller's terminal (TIOCSTI).
+    """Become the leader of a session of our own: nothing of the container can type into the caller's
+    terminal (TIOCSTI).
 
     After PIVOT, for the terminal comes from the container's devpts; before the root may become read-only.
     """
@@ -54,14 +54,17 @@ def _open_terminal(c: Context) -> Slot:
         c.b.ioctl(slave, TIOCSWINSZ, dimensions, "process.consoleSize")
     c.b.sendfd(c.b.input("console"), ptmx, b"/dev/ptmx", TERMINAL)
     if c.process.user.uid:
-        c.b.chown(slave, c.process.user.uid, KEEP_ID, TERMINAL)  # the group stays the one of devpts' gid= option
+        c.b.chown(
+            slave, c.process.user.uid, KEEP_ID, TERMINAL
+        )  # the group stays the one of devpts' gid= option
     return slave
 
 
 def _mount_console(c: Context, slave: Slot) -> None:
     """Mount the slave on /dev/console. The slave is below the new root, so it can be cloned after PIVOT.
 
-    A /dev/console that is a symbolic link is refused: the image would choose what is covered (runc 1.1 truncated it).
+    A /dev/console that is a symbolic link is refused: the image would choose what is covered (runc 1.1
+    truncated it).
     """
     if not c.mountns:
         return
@@ -77,4 +80,6 @@ def _own_stdio(c: Context) -> None:
     for slot, wanted in zip(STDIO, c.facts.stdio, strict=True):
         if wanted:
             c.b.chown(slot, c.process.user.uid, KEEP_ID, "process.user.uid")
-            c.b.tolerate(EPERM, EROFS, EINVAL)  # unmapped owner, read-only file system: the fd itself works all the same
+            c.b.tolerate(
+                EPERM, EROFS, EINVAL
+            )  # unmapped owner, read-only file system: the fd itself works all the same

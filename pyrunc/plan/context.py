@@ -1,4 +1,5 @@
-"""What the stages of compile.py share: the inputs, the builder, the few slots that live long, and what follows from them."""
+"""What the stages of compile.py share: the inputs, the builder, the few slots that live long, and what
+follows from them."""
 
 from __future__ import annotations
 
@@ -52,8 +53,9 @@ class Context:
     def _clone_flags(self) -> int:
         """Return the namespaces that the executor may be spawned into.
 
-        With a user namespace it must not be: execve with an unmapped uid 0 drops every capability (architecture.md,
-        section 5). The time namespace holds for children only; the cgroup namespace must come after the join.
+        With a user namespace it must not be: execve with an unmapped uid 0 drops every capability
+        (architecture.md, section 5). The time namespace holds for children only; the cgroup namespace must
+        come after the join.
         """
         if self.userns or "pid" in self.joined or "time" in self.made:
             return 0
@@ -67,7 +69,8 @@ class Context:
         return kind in self.made or kind in self.joined
 
     def proc(self, at: str) -> Slot:
-        """Return the host's /proc: what the runtime writes below /proc must never go through the container's (CVE-2025-52881)."""
+        """Return the host's /proc: what the runtime writes below /proc must never go through the
+        container's (CVE-2025-52881)."""
         if self._proc is None:
             self._proc = self.b.open(CWD, "/proc", O_PATH_DIR, at)
         return self._proc
@@ -80,7 +83,8 @@ class Context:
 
 
 def relative(path: str) -> str:
-    """Return a path of the container relative to its root, without ".", ".." and empty components; "" for the root."""
+    """Return a path of the container relative to its root, without ".", ".." and empty components; "" for
+    the root."""
     parts: list[str] = []
     for part in path.split("/"):
         if part == "..":

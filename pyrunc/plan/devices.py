@@ -20,7 +20,12 @@ DEFAULT_DEVICES = {
     "dev/tty": (5, 0),
 }  # fmt: skip
 """What every container has (config-linux.md, Default Devices), by their path below the root."""
-LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
+LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+}
 DEFAULT_MODE = 0o666
 ORIGIN = "linux.devices (default)"
 LINK_ORIGIN = "dev symbolic links (default)"
@@ -40,7 +45,8 @@ class Node:
 
 
 def make_devices(c: Context) -> None:
-    """Make the devices, default ones first, and the links; after the mounts, one of which is usually /dev itself.
+    """Make the devices, default ones first, and the links; after the mounts, one of which is usually /dev
+    itself.
 
     A /dev that is a bind mount is somebody's finished /dev, and nothing is made in it (runc does the same).
     """
@@ -99,7 +105,8 @@ def _bind_node(c: Context, node: Node, _directories: dict[str, Slot]) -> None:
 
 
 def _make_links(c: Context) -> None:
-    """Make the links, each if what it points to exists (config-linux.md, Dev Symbolic Links); one that is there is kept.
+    """Make the links, each if what it points to exists (config-linux.md, Dev Symbolic Links); one that is
+    there is kept.
 
     Only ptmx is replaced: another container's or the host's ptmx would open terminals elsewhere.
     """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from _struct import Struct, pack
 
-from pyrunc import _shim
+import pyrunc._shim as _shim
+
 from pyrunc.plan.ops import BLOB_ARGS, SLOT_NONE
 
 TYPE_CHECKING = False
@@ -37,15 +38,21 @@ def encode(plan: Plan, *, trace: bool = False) -> bytes:
         fields += args  # type: ignore[arg-type]  # numbers, now that the strings are offsets
         fields += _PAD[len(args)]
     records = pack("=" + _FORMAT * len(plan.ops), *fields)
-    strings = blob.bytes()
+    strings = blob.data()
     header = HEADER.pack(
-        MAGIC, _shim.lib.pyrunc_ops_hash(), len(plan.ops), len(strings), len(plan.inputs), TRACE if trace else 0
+        MAGIC,
+        _shim.lib.pyrunc_ops_hash(),
+        len(plan.ops),
+        len(strings),
+        len(plan.inputs),
+        TRACE if trace else 0,
     )
     return header + records + strings
 
 
 class Blob:
-    """The strings of a plan; equal ones are stored once. The first byte is NUL, so that 0 is the empty string."""
+    """The strings of a plan; equal ones are stored once. The first byte is NUL, so that 0 is the empty
+    string."""
 
     def __init__(self) -> None:
         self.offsets: dict[object, int] = {"": 0}
@@ -60,7 +67,7 @@ class Blob:
             if kind == "strs":
                 args[position] = self.strings(value) | len(value) << 32  # type: ignore[arg-type]  # by the signature
             elif kind == "bytes":
-                args[position] = self.data(value) | len(value) << 32  # type: ignore[arg-type]  # by the signature
+                args[position] = self.constant(value) | len(value) << 32  # type: ignore[arg-type]  # by the signature
             else:
                 offset = self.offsets.get(value)
                 args[position] = self.string(value) if offset is None else offset  # type: ignore[arg-type]  # the same
@@ -76,11 +83,11 @@ class Blob:
             self._add(texts, b"".join([text.encode("utf-8", "surrogateescape") + b"\0" for text in texts]))
         return self.offsets[texts]
 
-    def data(self, value: bytes) -> int:
+    def constant(self, value: bytes) -> int:
         """Store bytes."""
         return self.offsets[value] if value in self.offsets else self._add(value, value)
 
-    def bytes(self) -> bytes:
+    def data(self) -> bytes:
         """Return all of it; it ends with a NUL."""
         return b"".join([*self.parts, b"\0"])
 

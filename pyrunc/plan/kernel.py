@@ -1,4 +1,5 @@
-"""The kernel's numbers, by the kernel's names: what the stages put into operations, and what render.py turns back."""
+"""The kernel's numbers, by the kernel's names: what the stages put into operations, and what render.py
+turns back."""
 
 from __future__ import annotations
 

@@ -1,19 +1,19 @@
 """The mounts of the config, in their order.
 
-Each is made detached, gets its attributes, and only then a place: there is no moment in which it is visible and writable.
-Sources are paths of the host, read in the container's mount namespace. Destinations are resolved below the root, at run
-time, and used by fd from then on.
+Each is made detached, gets its attributes, and only then a place: there is no moment in which it is visible
+and writable. Sources are paths of the host, read in the container's mount namespace. Destinations are
+resolved below the root, at run time, and used by fd from then on.
 """
 
 from __future__ import annotations
 
 from errno import ENOENT, ENOTDIR
 
-from pyrunc.errors import Fault, SpecError
 from pyrunc.plan import cgroups
 from pyrunc.plan.builder import CWD, DIRECTORY, FILE
 from pyrunc.plan.context import relative
-from pyrunc.plan.kernel import IN_ROOT, MOUNT_ATTR_RDONLY, O_PATH, O_PATH_DIR, RESOLVE_NO_SYMLINKS
+from pyrunc.plan.filesystem import configure, destination, fail, set_attributes, set_tree
+from pyrunc.plan.kernel import MOUNT_ATTR_RDONLY, O_PATH, O_PATH_DIR
 from pyrunc.plan.options import Options
 
 TYPE_CHECKING = False
@@ -22,13 +22,9 @@ if TYPE_CHECKING:
     from pyrunc.plan.context import Context
     from pyrunc.spec.model import Mount
 
-NO_SYMLINK_TYPES = {"proc", "sysfs"}
-"""Types whose destination must not be reached through a symbolic link of the image (CVE-2019-19921, CVE-2023-27561)."""
 HOST_TREES = {"proc": ("pid", "/proc"), "sysfs": ("network", "/sys"), "mqueue": ("ipc", "/dev/mqueue")}
-"""File systems that show one namespace: in a user namespace, without such a namespace of its own, the kernel refuses to
-mount one (EPERM); what is meant then is the host's, which can be bound."""
-MAX_VALUE = 255
-"""Bytes of a string that fsconfig(2) takes."""
+"""File systems that show one namespace: in a user namespace, without such a namespace of its own, the kernel
+refuses to mount one (EPERM); what is meant then is the host's, which can be bound."""
 MAX_DELAYED = 24
 """Slots that mounts which become read-only later may hold; any further ones become so at once."""
 
@@ -51,16 +47,11 @@ def mount_all(c: Context) -> None:
             _new(c, mount, options)
 
 
-def fail(at: str, message: str) -> SpecError:
-    """Return an error about one place in the config."""
-    return SpecError([Fault(at, message)])
-
-
 def _bind(c: Context, mount: Mount, options: Options) -> None:
     """Bind a path of the host; it keeps the flags of its source but for what the options say.
 
-    In a user namespace the kernel keeps some of these flags locked: clearing one is EPERM then, as in runc, while an option
-    that was not given touches nothing.
+    In a user namespace the kernel keeps some of these flags locked: clearing one is EPERM then, as in runc,
+    while an option that was not given touches nothing.
     """
     if options.data:
         raise fail(f"{mount.at}.options", "bind mounts cannot have any filesystem-specific options applied")
@@ -80,37 +71,13 @@ def _bind_host_tree(c: Context, mount: Mount, options: Options) -> None:
     c.b.move(copy, destination(c, mount), mount.at)
 
 
-def set_attributes(c: Context, slot: Slot, mount: Mount, options: Options) -> None:
-    """Apply what options say about an existing mount: attributes of it and of its tree, propagation."""
-    at = f"{mount.at}.options"
-    if options.mount:
-        c.b.setattr(slot, at, on=options.mount.on, off=options.mount.off)
-    set_tree(c, slot, mount, options)
-
-
-def set_tree(c: Context, slot: Slot, mount: Mount, options: Options) -> None:
-    """Apply recursive options and propagation."""
-    at = f"{mount.at}.options"
-    if options.tree:
-        c.b.setattr(slot, at, on=options.tree.on, off=options.tree.off, recursive=True)
-    for propagation, recursive in options.propagation:
-        c.b.setattr(slot, at, propagation=propagation, recursive=recursive)
-
-
-def destination(c: Context, mount: Mount, kind: int = DIRECTORY) -> Slot:
-    """Return the slot of the mount point, which is made when it is missing."""
-    at = f"{mount.at}.destination"
-    path = relative(mount.destination)
-    target = c.b.mkpath(c.root, path, at, kind=kind, mode=0o644 if kind == FILE else 0o755)
-    if mount.type in NO_SYMLINK_TYPES:
-        target = c.b.open(c.root, path, O_PATH_DIR, at, resolve=IN_ROOT | RESOLVE_NO_SYMLINKS)
-    return target
-
-
 def _remount(c: Context, mount: Mount, options: Options) -> None:
-    """Change the flags of a mount that is there already; those of its file system cannot be changed by mount_setattr(2)."""
+    """Change the flags of a mount that is there already; those of its file system cannot be changed by
+    mount_setattr(2)."""
     if options.data:
-        raise fail(f"{mount.at}.options", f"{options.data[0]}: a remount cannot change options of the file system")
+        raise fail(
+            f"{mount.at}.options", f"{options.data[0]}: a remount cannot change options of the file system"
+        )
     target = c.b.open(c.root, relative(mount.destination), O_PATH, f"{mount.at}.destination")
     set_attributes(c, target, mount, options)
 
@@ -120,7 +87,11 @@ def _new(c: Context, mount: Mount, options: Options) -> None:
     b, at = c.b, f"{mount.at}.type"
     path = relative(mount.destination)
     attrs = options.mount.on
-    delay = bool(attrs & MOUNT_ATTR_RDONLY) and (mount.type == "tmpfs" or path == "dev") and len(c.delayed) < MAX_DELAYED
+    delay = (
+        bool(attrs & MOUNT_ATTR_RDONLY)
+        and (mount.type == "tmpfs" or path == "dev")
+        and len(c.delayed) < MAX_DELAYED
+    )
     if delay:
         attrs &= ~MOUNT_ATTR_RDONLY
         options.flags = [flag for flag in options.flags if flag != "ro"]
@@ -138,7 +109,8 @@ def _new(c: Context, mount: Mount, options: Options) -> None:
 
 
 def _tmpfs(c: Context, fs: Slot, mount: Mount, options: Options, attrs: int, path: str) -> Slot:
-    """Make a tmpfs. Without an option `mode` it takes the mode of the directory that it covers, with tmpcopyup its content."""
+    """Make a tmpfs. Without an option `mode` it takes the mode of the directory that it covers, with
+    tmpcopyup its content."""
     b, at = c.b, f"{mount.at}.options"
     copyup = "tmpcopyup" in options.extensions
     if copyup or not any(entry.startswith("mode=") for entry in options.data):
@@ -155,37 +127,3 @@ def _tmpfs(c: Context, fs: Slot, mount: Mount, options: Options, attrs: int, pat
         b.copyup(covered, made, at)
         b.land(guard)
     return made
-
-
-def configure(c: Context, fs: Slot, mount: Mount, options: Options) -> None:
-    """Give a new file system its source, its flags and its data, as mount(2) would."""
-    at = f"{mount.at}.options"
-    if mount.source:
-        c.b.set_string(fs, "source", _value(mount.source, f"{mount.at}.source"), f"{mount.at}.source")
-    for flag in options.flags:
-        c.b.set_flag(fs, flag, at)
-    for entry in options.data:
-        key, equals, value = entry.partition("=")
-        if not equals:
-            c.b.set_flag(fs, key, at)
-        elif len(value) > MAX_VALUE and mount.type == "overlay" and key == "lowerdir" and c.host.kernel >= (6, 5):
-            _add_layers(c, fs, value, at)
-        else:
-            c.b.set_string(fs, key, _value(value, at), at)
-
-
-def _value(value: str, at: str) -> str:
-    if len(value.encode()) > MAX_VALUE:
-        raise fail(at, f"longer than {MAX_VALUE} bytes, the most that fsconfig(2) takes: {value[:40]}...")
-    return value
-
-
-def _add_layers(c: Context, fs: Slot, lowerdir: str, at: str) -> None:
-    r"""Add the layers of an overlay one by one (Linux 6.5): "a:b::data", with "\:" for a colon within a path."""
-    layers = lowerdir.replace("\\:", "\0").split(":")
-    key = "lowerdir+"
-    for layer in layers:
-        if not layer:
-            key = "datadir+"  # after a double colon
-        else:
-            c.b.set_string(fs, key, _value(layer.replace("\0", ":"), at), at)

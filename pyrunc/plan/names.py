@@ -1,4 +1,5 @@
-"""The names of the kernel's numbers, by the types of plan_ops.h: render.py prints them, nothing on the way of `create` does."""
+"""The names of the kernel's numbers, by the types of plan_ops.h: render.py prints them, nothing on the way
+of `create` does."""
 
 from __future__ import annotations
 
@@ -7,6 +8,11 @@ import os
 
 from pyrunc.plan import kernel
 from pyrunc.plan.ops import TAG_NAMES
+from pyrunc.spec.tables import RLIMITS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Flags = tuple[tuple[int, str], ...]
 
@@ -36,22 +42,20 @@ TABLES: dict[str, Flags] = {
     "clone": tuple(
         (getattr(kernel, f"CLONE_{flag}"), name)
         for flag, name in (
-            ("NEWUSER", "user"), ("NEWNS", "mount"), ("NEWPID", "pid"), ("NEWNET", "network"), ("NEWIPC", "ipc"),
-            ("NEWUTS", "uts"), ("NEWCGROUP", "cgroup"), ("NEWTIME", "time"),
+            ("NEWUSER", "user"), ("NEWNS", "mount"), ("NEWPID", "pid"), ("NEWNET", "network"),
+            ("NEWIPC", "ipc"), ("NEWUTS", "uts"), ("NEWCGROUP", "cgroup"), ("NEWTIME", "time"),
         )
     ),
     "umount": ((kernel.MNT_DETACH, "DETACH"),),
 }  # fmt: skip
 
-VALUES: dict[str, dict[int, str]] = {
+VALUES: dict[str, Mapping[int, str]] = {
     "fscmd": {0: "SET_FLAG", 1: "SET_STRING", 6: "CREATE"},
     "prctl": {
         getattr(kernel, f"PR_SET_{name}"): name for name in ("DUMPABLE", "KEEPCAPS", "NO_NEW_PRIVS")
     },
     "ioctl": {getattr(kernel, name): name for name in ("SIOCSIFFLAGS", "TIOCSCTTY", "TIOCSWINSZ")},
-    "rlimit": dict(enumerate(
-        "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
-    )),
+    "rlimit": {number: name.removeprefix("RLIMIT_") for name, number in RLIMITS.items()},
     "tag": TAG_NAMES,
     "errno": errno.errorcode,
 }  # fmt: skip

@@ -1,15 +1,16 @@
 """Namespaces: joined by SETNS, made by the spawn itself or by UNSHARE.
 
-Where the spawn makes them (Context._clone_flags), this stage only joins. Everything else is a matter of who owns what: a
-process may join or make a namespace only with CAP_SYS_ADMIN in the user namespace that owns it.
+Where the spawn makes them (Context._clone_flags), this stage only joins. Everything else is a matter of who
+owns what: a process may join or make a namespace only with CAP_SYS_ADMIN in the user namespace that owns
+it.
 """
 
 from __future__ import annotations
 
+import os
 from errno import EBADF, EPERM
 
 from pyrunc.plan.kernel import (
-    CLONE_NEWTIME,
     CLONE_NEWUSER,
     PR_SET_DUMPABLE,
     RESOLVE_BENEATH,
@@ -23,17 +24,17 @@ if TYPE_CHECKING:
     from pyrunc.plan.context import Context
     from pyrunc.spec.model import Linux, Namespace
 
-import os
-
 ALL = "linux.namespaces"
 
 
 def join_cgroup(c: Context) -> None:
-    """Join the cgroups: first of all, so that no child is left outside and a cgroup namespace has its root there.
+    """Join the cgroups: first of all, so that no child is left outside and a cgroup namespace has its root
+    there.
 
-    On v1 we move ourselves, by a 0 in each `tasks` file. A single thread that moves itself need not take the lock of all
-    thread groups; when anyone else writes our pid the kernel waits for an RCU grace period, 10 ms and more
-    (cgroup_procs_write_start in kernel/cgroup/cgroup.c). On v2 the spawn has put us there. The parent does what is left.
+    On v1 we move ourselves, by a 0 in each `tasks` file. A single thread that moves itself need not take
+    the lock of all thread groups; when anyone else writes our pid the kernel waits for an RCU grace period,
+    10 ms and more (cgroup_procs_write_start in kernel/cgroup/cgroup.c). On v2 the spawn has put us there.
+    The parent does what is left.
     """
     for path in c.facts.cgroup_tasks:
         c.b.write(c.b.input(f"cgroup:{path}"), b"0", "linux.cgroupsPath")
@@ -44,7 +45,7 @@ def join_cgroup(c: Context) -> None:
 def enter(c: Context) -> None:
     """Join what is to be joined, make what is to be made."""
     if c.b.clone_flags or c.joined:
-        # before the first foreign process can see us: /proc/PID/exe, fd and root are out of its reach (CVE-2016-9962)
+        # before any foreign process sees us: exe, fd and root in /proc are out of its reach (CVE-2016-9962)
         c.b.prctl(PR_SET_DUMPABLE, 0, ALL)
     later = _join_before_user(c)
     if "user" in c.joined:
@@ -55,14 +56,15 @@ def enter(c: Context) -> None:
     for namespace in later:
         _join_again(c, namespace)
     _unshare(c)
-    if c.userns and not c.joined:
+    if not c.b.clone_flags and not c.joined:
         c.b.prctl(PR_SET_DUMPABLE, 0, ALL)
     if _must_fork(c):
         c.b.fork(ALL)
 
 
 def setgroups_denied(linux: Linux, host: Host) -> bool:
-    """Tell whether setgroups(2) must be given up: an ordinary user who maps no group but their own (user_namespaces(7))."""
+    """Tell whether setgroups(2) must be given up: an ordinary user who maps no group but their own
+    (user_namespaces(7))."""
     gids = linux.gid_mappings
     return host.euid != 0 and len(gids) == 1 and gids[0].size == 1 and gids[0].host_id == host.egid
 
@@ -80,8 +82,9 @@ def _join(c: Context, namespace: Namespace) -> None:
 def _join_before_user(c: Context) -> list[Namespace]:
     """Join all but the user namespace; return what must be tried again after it.
 
-    The mount namespace comes last, since the others are opened already and it changes the root. Where a user namespace is
-    joined as well, the others may belong to it: then we are not privileged over them yet, and EPERM leaves them for later.
+    The mount namespace comes last, since the others are opened already and it changes the root. Where a
+    user namespace is joined as well, the others may belong to it: then we are not privileged over them yet,
+    and EPERM leaves them for later.
     """
     others = [namespace for kind, namespace in c.joined.items() if kind not in {"user", "mount"}]
     if "mount" in c.joined:
@@ -137,7 +140,9 @@ def _set_time_offsets(c: Context) -> None:
     """Write the offsets while the namespace is still empty: we are not in it, our child will be."""
     at = "linux.timeOffsets"
     if c.userns:
-        c.b.prctl(PR_SET_DUMPABLE, 1, at)  # else the file belongs to the host's root, which we are not any more
+        c.b.prctl(
+            PR_SET_DUMPABLE, 1, at
+        )  # else the file belongs to the host's root, which we are not any more
     resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS
     file = c.b.open(c.proc(at), "self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC, at, resolve=resolve)
     offsets = c.spec.linux.time_offsets

@@ -15,7 +15,8 @@ _LO_UP = pack("=16sH22x", b"lo", IFF_UP_RUNNING)
 
 
 def raise_loopback(c: Context) -> None:
-    """Set lo up in a network namespace of our making. A unix socket does: the kernel hands the ioctl on to the devices."""
+    """Set lo up in a network namespace of our making. A unix socket does: the kernel hands the ioctl on to
+    the devices."""
     if "network" in c.made:
         at = c.made["network"].at
         sock = c.b.socket(AF_UNIX, SOCK_DGRAM_CLOEXEC, at)

@@ -1,20 +1,20 @@
-"""Operations and plans as values, and the one list of operations as the shim hands it over (csrc/plan_ops.h)."""
+"""Operations and plans as values, and the one list of operations as the shim hands it over
+(csrc/plan_ops.h)."""
 
 from __future__ import annotations
 
-from pyrunc import _shim
+import pyrunc._shim as _shim
+
 from pyrunc._record import record as _record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dataclasses import dataclass
+    from dataclasses import dataclass as record
     from typing import TypeAlias
 
     from pyrunc.plan.builder import Slot
 
     Arg: TypeAlias = int | str | bytes | tuple[str, ...] | Slot | tuple[Slot, Slot]
-
-    record = dataclass(frozen=True)
 else:
     record = _record
 
@@ -38,17 +38,19 @@ class Signature:
     """It fills a slot."""
     args: tuple[tuple[str, str], ...]
     """(name, type) of each argument."""
+    text: str
 
 
 def parse_ops(text: str) -> tuple[Signature, ...]:
-    """Parse the shim's list: a line an operation, its name and its signature with a tab between them."""
+    """Parse the shim's list: a line an operation, its name, its signature and a text with tabs between
+    them."""
     signatures = []
     for line in text.splitlines():
-        name, _, signature = line.partition("\t")
+        name, signature, about = line.split("\t")
         words = signature.split()
         makes = words[:1] == [">"]
         pairs = [word.partition(":") for word in words[makes:]]
-        signatures.append(Signature(name, makes, tuple([(arg, kind) for arg, _, kind in pairs])))
+        signatures.append(Signature(name, makes, tuple([(arg, kind) for arg, _, kind in pairs]), about))
     return tuple(signatures)
 
 
@@ -58,7 +60,10 @@ CODES = {name: code for code, name in enumerate(NAMES)}
 SLOT_ARGS = tuple([tuple([i for i, (_, t) in enumerate(s.args) if t == "slot"]) for s in SIGNATURES])
 """By code: which arguments are slots."""
 BLOB_ARGS = tuple(
-    [tuple([(i, t) for i, (_, t) in enumerate(s.args) if t in {"path", "str", "bytes", "strs"}]) for s in SIGNATURES]
+    [
+        tuple([(i, t) for i, (_, t) in enumerate(s.args) if t in {"path", "str", "bytes", "strs"}])
+        for s in SIGNATURES
+    ]
 )
 """By code: which arguments live in the blob, and how."""
 
@@ -66,8 +71,8 @@ BLOB_ARGS = tuple(
 class Op:
     """One operation. `args` follow the signature; slots are numbers once the builder has finished.
 
-    `skip` operations are skipped when it fails with one of `tolerate`. `about` is the user's name for what the
-    operation is about, where its arguments do not say it.
+    `skip` operations are skipped when it fails with one of `tolerate`. `about` is the user's name for what
+    the operation is about, where its arguments do not say it.
     """
 
     __slots__ = ("about", "args", "at", "code", "out", "skip", "tolerate")
@@ -92,11 +97,11 @@ class Op:
             return self.about
         if self.name == "FSCONFIG":
             _, _, key, value = self.args
-            return f"{key}={value}" if value else str(key)
+            return f"{key!s}={value!s}" if value else str(key)
         for arg, (_, kind) in zip(self.args, SIGNATURES[self.code].args, strict=True):
             if kind == "path":
-                below = self.args[0] not in {SLOT_CWD} and SLOT_ARGS[self.code]
-                return f"/{arg}" if below else str(arg)
+                below = self.args[0] != SLOT_CWD and SLOT_ARGS[self.code]
+                return f"/{arg!s}" if below else str(arg)
             if kind == "str":
                 return str(arg)
         return ""
@@ -110,7 +115,8 @@ class Plan:
     clone_flags: int
     """Namespaces that the executor is spawned into (CLONE_NEW*)."""
     inputs: tuple[str, ...]
-    """Names of the descriptors that arrive as slots 4, 5, ...: "listener", "console", "ns:" and the origin of a namespace."""
+    """Names of the descriptors that arrive as slots 4, 5, ...: "listener", "console", "ns:" and the origin
+    of a namespace."""
     preserve: int
     """Descriptors 3 .. 3+n-1 of the caller go into the container."""
     warnings: tuple[str, ...]

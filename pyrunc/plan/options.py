@@ -1,4 +1,5 @@
-"""The options of one mount, folded: what is to be set and cleared, on the mount, on its tree, on a new file system."""
+"""The options of one mount, folded: what is to be set and cleared, on the mount, on its tree, on a new file
+system."""
 
 from __future__ import annotations
 
@@ -27,16 +28,29 @@ class Attrs:
         self.on = self.on & ~option.clear | option.set
         self.off = self.off & ~option.set | option.clear
         if (self.on | self.off) & ATIME:
-            self.off |= MOUNT_ATTR__ATIME  # a field of two bits: the kernel wants all of it cleared with any change
+            self.off |= (
+                MOUNT_ATTR__ATIME  # a field of two bits: the kernel wants all of it cleared with any change
+            )
 
     def __bool__(self) -> bool:
         return bool(self.on or self.off)
 
 
 class Options:
-    """The options of a mount. `data` is what the table does not know: it goes to the file system, one by one."""
+    """The options of a mount. `data` is what the table does not know: it goes to the file system, one by
+    one."""
 
-    __slots__ = ("bind", "data", "extensions", "flags", "mount", "propagation", "recursive", "remount", "tree")
+    __slots__ = (
+        "bind",
+        "data",
+        "extensions",
+        "flags",
+        "mount",
+        "propagation",
+        "recursive",
+        "remount",
+        "tree",
+    )
 
     def __init__(self, mount: Mount) -> None:
         self.bind = mount.type == "bind"

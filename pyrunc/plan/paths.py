@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def make_cwd(c: Context) -> None:
-    """Make the working directory when the image lacks it, as runc does; before the root may become read-only."""
+    """Make the working directory when the image lacks it, as runc does; before the root may become
+    read-only."""
     path = relative(c.process.cwd)
     if path:
         c.b.mkpath(c.root, path, "process.cwd")
@@ -37,7 +38,8 @@ def make_readonly(c: Context) -> None:
 def mask(c: Context) -> None:
     """Cover paths: a directory by an empty read-only tmpfs, anything else by the host's /dev/null.
 
-    The last of all mounts. Before PIVOT, which takes the host's tree away: neither could be cloned afterwards.
+    The last of all mounts. Before PIVOT, which takes the host's tree away: neither could be cloned
+    afterwards.
     """
     covered = set()
     for index, path in enumerate(c.spec.linux.masked_paths):

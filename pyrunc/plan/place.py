@@ -1,8 +1,9 @@
-"""The last pass over a plan's operations: a CLOSE after the last use of each slot, real slot numbers, distances of skips.
+"""The last pass over a plan's operations: a CLOSE after the last use of each slot, real slot numbers,
+distances of skips.
 
-A guard and its target enclose a region that may be skipped. A slot that was opened before a region is closed behind it,
-even when its last use is inside: the skip would jump over the CLOSE otherwise. A slot that was opened inside (by the guard
-itself, too) is closed inside: where it was skipped it is empty.
+A guard and its target enclose a region that may be skipped. A slot that was opened before a region is
+closed behind it, even when its last use is inside: the skip would jump over the CLOSE otherwise. A slot
+that was opened inside (by the guard itself, too) is closed inside: where it was skipped it is empty.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pyrunc.plan.ops import CODES, FIRST_INPUT, SLOT_ARGS, SLOTS, Op
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyrunc.plan.builder import Builder, Guard, Slot
 
 _CLOSE, _CLOSEFROM, _SPAWN = CODES["CLOSE"], CODES["CLOSEFROM"], CODES["SPAWN"]
@@ -23,10 +26,10 @@ class Region:
     __slots__ = ("around", "depth", "start", "target")
 
     def __init__(self, guard: Guard, around: Region | None) -> None:
-        self.start = guard.index
-        self.target = guard.target
-        self.around = around
-        self.depth = around.depth + 1 if around else 1
+        self.start: int = guard.index
+        self.target: int = guard.target
+        self.around: Region | None = around
+        self.depth: int = around.depth + 1 if around else 1
 
 
 def place(builder: Builder) -> list[Op]:
@@ -43,16 +46,17 @@ def place(builder: Builder) -> list[Op]:
 
 def _find_last_uses(ops: list[Op]) -> None:
     for index, op in enumerate(ops):
-        args = op.args
+        args: Any = op.args  # SLOT_ARGS says what is a slot
         for position in SLOT_ARGS[op.code]:
-            args[position].last = index  # type: ignore[union-attr]  # SLOT_ARGS says that it is a slot
+            args[position].last = index
         if op.code == _SPAWN:
-            for slot in args[3]:  # type: ignore[union-attr]  # the pair of slots for stdin and output
+            for slot in args[3]:  # the pair of slots for stdin and output
                 slot.last = index
 
 
 def _find_regions(guards: list[Guard], count: int) -> tuple[list[Region], dict[int, Region]]:
-    """Return the regions, and by index the innermost region that an operation is in. Regions nest, they never overlap."""
+    """Return the regions, and by index the innermost region that an operation is in. Regions nest, they
+    never overlap."""
     regions: list[Region] = []
     inside: dict[int, Region] = {}
     for guard in sorted(guards, key=lambda guard: guard.index):
@@ -69,7 +73,8 @@ def _find_regions(guards: list[Guard], count: int) -> tuple[list[Region], dict[i
 
 
 def _place_closes(builder: Builder, inside: dict[int, Region]) -> dict[int, list[tuple[int, Slot]]]:
-    """Return by index the slots to close before that operation, each with the depth of the region that its CLOSE is in."""
+    """Return by index the slots to close before that operation, each with the depth of the region that its
+    CLOSE is in."""
     closes: dict[int, list[tuple[int, Slot]]] = {}
     end = _end_of_slots(builder.ops)
     for slot in builder.slots:
@@ -125,30 +130,32 @@ def _merge(
 
 
 def _number(ops: list[Op], inputs: int) -> None:
-    """Give out slot numbers by linear scan: at its birth a slot takes the lowest free ones, its CLOSE gives them back."""
+    """Give out slot numbers by linear scan: at its birth a slot takes the lowest free ones, its CLOSE gives
+    them back."""
     free = (1 << SLOTS) - (1 << FIRST_INPUT + inputs)
     for op in ops:
         slots = SLOT_ARGS[op.code]
         if slots:
-            args = list(op.args)
+            args: list[Any] = list(op.args)
             for position in slots:
-                args[position] = args[position].number  # type: ignore[union-attr]  # SLOT_ARGS says that it is a slot
+                args[position] = args[position].number
             if op.code == _CLOSE:
-                free |= 1 << args[0]  # type: ignore[operator]  # a number by now
+                free |= 1 << args[0]
             op.args = tuple(args)
         elif op.code == _SPAWN:
-            path, argv, env, stdio, timeout = op.args
-            low, high = stdio  # type: ignore[misc]  # the pair of slots for stdin and output
-            op.args = (path, argv, env, low.number | high.number << 16, timeout)  # type: ignore[union-attr]  # as above
-        out = op.out
+            args = list(op.args)
+            low, high = args[3]
+            args[3] = low.number | high.number << 16
+            op.args = tuple(args)
+        out: Any = op.out
         if out is not None:
-            more = out.more  # type: ignore[union-attr]  # still a Slot: each operation is seen once
-            op.out, free = _take(free, len(more))
-            for number, slot in enumerate((out, *more), op.out):
-                slot.number = number  # type: ignore[union-attr]  # as above
+            op.out, free = _take(free, len(out.more))
+            for number, slot in enumerate((out, *out.more), op.out):
+                slot.number = number
 
 
 def _take(free: int, more: int) -> tuple[int, int]:
+    """Return the lowest of 1 + more free numbers in a row, and what is free afterwards."""
     fits = free
     for shift in range(1, more + 1):
         fits &= free >> shift

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from errno import EACCES, EBADF, EPERM
-
 from _struct import pack
+from errno import EACCES, EBADF, EPERM
 
 from pyrunc.plan.kernel import O_PATH_DIR, PR_SET_KEEPCAPS
 from pyrunc.plan.namespaces import may_set_groups
@@ -22,12 +21,14 @@ DEFAULT_PATH = "/bin:/usr/bin"
 
 
 def meet_parent(c: Context) -> None:
-    """The namespaces and mounts exist: the parent sets limits and runs the prestart and createRuntime hooks (HK-8, HK-10)."""
+    """The namespaces and mounts exist: the parent sets limits and runs the prestart and createRuntime hooks
+    (HK-8, HK-10)."""
     c.b.rpc("prepared", "hooks")
 
 
 def run_container_hooks(c: Context) -> None:
-    """Run the createContainer hooks: programs of the host, in the container's namespaces, before PIVOT (HK-11, HK-12)."""
+    """Run the createContainer hooks: programs of the host, in the container's namespaces, before PIVOT
+    (HK-11, HK-12)."""
     hooks = c.spec.hooks.create_container
     if hooks:
         c.b.umask(c.host.umask, "hooks.createContainer")  # ours is 0: a hook should have the caller's
@@ -37,7 +38,8 @@ def run_container_hooks(c: Context) -> None:
 
 
 def run_start_hooks(c: Context) -> None:
-    """Run the startContainer hooks: programs of the container, as its user, just before the program (HK-13, HK-14)."""
+    """Run the startContainer hooks: programs of the container, as its user, just before the program (HK-13,
+    HK-14)."""
     hooks = c.spec.hooks.start_container
     if hooks:
         c.b.rpc("start", "hooks.startContainer")
@@ -66,9 +68,10 @@ def name_host(c: Context) -> None:
 def become_user(c: Context) -> None:
     """Give up what the program shall not have, in the one order that works.
 
-    The environment first: HOME depends on the container's /etc/passwd, which the parent reads through the root's fd. The
-    bounding set needs CAP_SETPCAP; groups, then ids need what the next step drops; capset comes after setresuid, which
-    would clear it (KEEPCAPS keeps the permitted set across it); ambient comes last, for setresuid clears that as well.
+    The environment first: HOME depends on the container's /etc/passwd, which the parent reads through the
+    root's fd. The bounding set needs CAP_SETPCAP; groups, then ids need what the next step drops; capset
+    comes after setresuid, which would clear it (KEEPCAPS keeps the permitted set across it); ambient comes
+    last, for setresuid clears that as well.
     """
     b, user = c.b, c.process.user
     c.env = b.rpc_fds("env", 1, "process.env", c.root)[0]
@@ -92,10 +95,11 @@ def become_user(c: Context) -> None:
 
 
 def _change_directory(c: Context) -> Callable[[Context], None] | None:
-    """Go to the working directory while still root, for the user may have no way to it; return how to try again as the user.
+    """Go to the working directory while still root, for the user may have no way to it; return how to try
+    again as the user.
 
-    On a file system that refuses root (NFS, FUSE) only the user may enter. A slot says which it was: it is closed when
-    root could enter, and the second attempt is skipped when it is empty.
+    On a file system that refuses root (NFS, FUSE) only the user may enter. A slot says which it was: it is
+    closed when root could enter, and the second attempt is skipped when it is empty.
     """
     at, b = "process.cwd", c.b
     if not c.process.user.uid:
@@ -126,14 +130,17 @@ def get_ready(c: Context) -> None:
 
 
 def candidates(program: str, env: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the paths at which execvp(3) would look. Relative entries of PATH mean the image's word, not the caller's: none."""
+    """Return the paths at which execvp(3) would look. Relative entries of PATH mean the image's word, not
+    the caller's: none."""
     if "/" in program:
         return (program,)
     path = DEFAULT_PATH
     for entry in env:
         if entry.startswith("PATH="):
             path = entry[5:]  # the last one counts
-    found = dict.fromkeys([f"{directory.rstrip('/')}/{program}" for directory in path.split(":") if directory[:1] == "/"])
+    found = dict.fromkeys(
+        [f"{directory.rstrip('/')}/{program}" for directory in path.split(":") if directory[:1] == "/"]
+    )
     return tuple(found) or ("",)  # nothing is found at an empty path
 
 

@@ -1,10 +1,12 @@
 """A plan as text, one operation a line, and as JSON: for `pyrunc plan`, and for the golden tests.
 
-The text is stable output: `slot = NAME arguments ?ERRNO+skip    # origin`. Numbers of the kernel appear by name, unknown
-bits in hex.
+The text is stable output: `slot = NAME arguments ?ERRNO+skip    # origin`. Numbers of the kernel appear by
+name, unknown bits in hex.
 """
 
 from __future__ import annotations
+
+from sys import byteorder
 
 from pyrunc.plan.names import TABLES, VALUES
 from pyrunc.plan.ops import SIGNATURES, SLOT_CWD, SLOT_NONE
@@ -12,10 +14,12 @@ from pyrunc.spec.tables import CAPABILITIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyrunc.plan.ops import Op, Plan
 
-_COLUMN = 84
-_SHOWN = 64
+_COLUMN = 88
+_SHOWN = 32
 _INFINITY = 2**64 - 1
 
 
@@ -36,7 +40,8 @@ def operation(op: Op) -> str:
     signature = SIGNATURES[op.code]
     words = [signature.name]
     for arg, (name, kind) in zip(op.args, signature.args, strict=True):
-        word = argument(kind, arg)
+        special = _SPECIAL.get((signature.name, name))
+        word = special(arg) if special else argument(kind, arg)
         if word:
             words.append(f"{name}={word}" if name in _NAMED else word)
     if op.tolerate:
@@ -46,14 +51,25 @@ def operation(op: Op) -> str:
     return text if op.out is None else f"{_outs(op)} = {text}"
 
 
-_NAMED = {"clear", "propagation", "resolve", "ambient", "inheritable", "permitted", "env", "stdio", "timeout", "owner"}
+_NAMED = {
+    "clear",
+    "propagation",
+    "resolve",
+    "ambient",
+    "inheritable",
+    "permitted",
+    "env",
+    "stdio",
+    "timeout",
+    "owner",
+}
 """Arguments that need their name, because they are often absent or look alike."""
 
 
 def argument(kind: str, value: object) -> str:
     """Return one argument as text, "" for what is not worth a word."""
     if kind in TABLES:
-        return _flags(kind, int(value)) if value else ""  # type: ignore[call-overload,no-any-return]  # by the signature
+        return _flags(kind, int(value)) if value else ""  # type: ignore[call-overload]  # by the signature
     if kind in VALUES:
         return VALUES[kind].get(int(value), str(value))  # type: ignore[call-overload]  # by the signature
     formatter = _FORMATS.get(kind)
@@ -130,7 +146,9 @@ def _slot(value: object) -> str:
 
 def _quoted(value: object) -> str:
     text = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    escaped = "".join(c if c.isprintable() and c not in '"\\' else repr(c)[1:-1].replace('"', '\\"') for c in text)
+    escaped = "".join(
+        c if c.isprintable() and c not in '"\\' else repr(c)[1:-1].replace('"', '\\"') for c in text
+    )
     return f'"{escaped}"'
 
 
@@ -138,11 +156,10 @@ def _bytes(value: object) -> str:
     data = bytes(value)  # type: ignore[call-overload]  # by the signature
     if not data:
         return "0"
-    printable = all(32 <= byte < 127 or byte == 10 for byte in data)
-    if printable:
+    if all(32 <= byte < 127 or byte == 10 for byte in data):
         return _quoted(data.decode())
-    shown = data.hex()
-    return f"hex:{shown}" if len(shown) <= _SHOWN * 2 else f"hex:{shown[: _SHOWN * 2]}...({len(data)} bytes)"
+    shown = data.rstrip(b"\0")[:_SHOWN].hex()
+    return f"hex:{shown}" + (f"...({len(data)} bytes)" if len(shown) < 2 * len(data) else "")
 
 
 def _strings(value: object) -> str:
@@ -168,7 +185,51 @@ def _id(value: object) -> str:
     return "keep" if value == 0xFFFFFFFF else str(value)
 
 
-_FORMATS = {
-    "slot": _slot, "path": _quoted, "str": lambda value: _quoted(value) if value else "", "bytes": _bytes, "strs": _strings,
-    "int": _int, "oct": _oct, "hex": lambda value: f"{value:#x}", "dev": _device, "id": _id, "caps": _caps,
-}  # fmt: skip
+def _ids(value: object) -> str:
+    data = bytes(value)  # type: ignore[call-overload]  # by the signature
+    ids = [int.from_bytes(data[at : at + 4], byteorder) for at in range(0, len(data), 4)]
+    return "[" + " ".join(map(str, ids)) + "]"
+
+
+def _stdio(value: object) -> str:
+    number = int(value)  # type: ignore[call-overload]  # by the signature
+    return f"{_slot(number & 0xFFFF)},{_slot(number >> 16)}"
+
+
+def _owner(value: object) -> str:
+    number = int(value)  # type: ignore[call-overload]  # by the signature
+    return f"{number >> 32}:{number & 0xFFFFFFFF}"
+
+
+def _choice(*names: str) -> Callable[[object], str]:
+    return lambda value: names[int(value)]  # type: ignore[call-overload]  # by the signature
+
+
+_SPECIAL: dict[tuple[str, str], Callable[[object], str]] = {
+    ("MKPATH", "kind"): _choice("dir", "file"),
+    ("PIVOT", "how"): _choice("pivot_root", "chroot"),
+    ("HOSTNAME", "which"): _choice("", "domain"),
+    ("SYMLINK", "replace"): _choice("", "replace"),
+    ("RPC", "count"): lambda value: f"fds={value}" if value else "",
+    ("SPAWN", "timeout"): lambda value: str(value) if value else "",
+    ("SPAWN", "stdio"): _stdio,
+    ("NODE", "owner"): _owner,
+    ("SETGROUPS", "groups"): _ids,
+    ("SCHED", "attr"): lambda value: f"hex:{bytes(value).hex()}",  # type: ignore[call-overload]  # by the signature
+    **{("PRCTL", name): lambda value: str(value) if value else "" for name in "bcd"},
+}
+"""Arguments that read better than their type alone would have it."""
+
+_FORMATS: dict[str, Callable[[object], str]] = {
+    "slot": _slot,
+    "path": _quoted,
+    "str": lambda value: _quoted(value) if value else "",
+    "bytes": _bytes,
+    "strs": _strings,
+    "int": _int,
+    "oct": _oct,
+    "hex": lambda value: f"{value:#x}",
+    "dev": _device,
+    "id": _id,
+    "caps": _caps,
+}

@@ -1,4 +1,5 @@
-"""What a plan is compiled from beside the Spec and the Host: the command's wishes, and facts about the bundle."""
+"""What a plan is compiled from beside the Spec and the Host: the command's wishes, and facts about the
+bundle."""
 
 from __future__ import annotations
 
@@ -6,16 +7,15 @@ from pyrunc._record import record as _record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dataclasses import dataclass
-
-    record = dataclass(frozen=True)
+    from dataclasses import dataclass as record
 else:
     record = _record
 
 
 @record
 class Source:
-    """What stat(2) says of a bind mount's source or a device on the host; `kind` is "dir", "file" or "missing"."""
+    """What stat(2) says of a bind mount's source or a device on the host; `kind` is "dir", "file" or
+    "missing"."""
 
     kind: str
 
@@ -27,14 +27,16 @@ class Facts:
     sources: dict[str, Source]
     """By origin: "mounts[3].source" -> Source."""
     stdio: tuple[bool, bool, bool] = (False, False, False)
-    """Which of fds 0-2 belong to a pipe, socket, tty or file that the container's user must own (never /dev/null)."""
+    """Which of fds 0-2 belong to a pipe, socket, tty or file that the container's user must own (never
+    /dev/null)."""
     cgroup_dirs: dict[str, str] | None = None
-    """v1: hierarchy mountpoint -> absolute host path of the container's cgroup in it; for cgroup mounts without a
-    cgroup namespace. v2: {"": path}. None when no cgroup is made."""
+    """v1: hierarchy mountpoint -> absolute host path of the container's cgroup in it; for cgroup mounts
+    without a cgroup namespace. v2: {"": path}. None when no cgroup is made."""
     cgroup_tasks: tuple[str, ...] = ()
     """v1: the `tasks` files of the container's cgroups, which arrive as inputs "cgroup:PATH"."""
     rootfs_mount: str = "/"
-    """Mount point of the mount that the root directory lies on; gathered only when rootfs_propagation is shared."""
+    """Mount point of the mount that the root directory lies on; gathered only when rootfs_propagation is
+    shared."""
 
 
 @record

@@ -1,11 +1,11 @@
-"""What the process may use: resource limits, OOM score, scheduling; and the kernel parameters of its namespaces."""
+"""What the process may use: resource limits, OOM score, scheduling; and the kernel parameters of its
+namespaces."""
 
 from __future__ import annotations
 
 import os
-from errno import EACCES, EPERM
-
 from _struct import Struct
+from errno import EACCES, EPERM
 
 from pyrunc.plan.kernel import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
 from pyrunc.spec.jsontext import key_at
@@ -33,7 +33,8 @@ def open_proc(c: Context) -> None:
 
 
 def adjust_oom_score(c: Context) -> None:
-    """Write oom_score_adj: early, because lowering it needs privilege over the host and a process that may be dumped."""
+    """Write oom_score_adj: early, because lowering it needs privilege over the host and a process that may
+    be dumped."""
     score = c.process.oom_score_adj
     if score is None:
         return
@@ -46,9 +47,11 @@ def adjust_oom_score(c: Context) -> None:
 
 
 def raise_rlimits(c: Context) -> None:
-    """Raise hard limits above the caller's: that needs CAP_SYS_RESOURCE over the host, which we may give up soon.
+    """Raise hard limits above the caller's: that needs CAP_SYS_RESOURCE over the host, which we may give up
+    soon.
 
-    Soft limits stay for now. RLIMIT_AS or RLIMIT_NOFILE would hit ourselves; `limit` sets them as the last thing.
+    Soft limits stay for now. RLIMIT_AS or RLIMIT_NOFILE would hit ourselves; `limit` sets them as the last
+    thing.
     """
     for rlimit in c.process.rlimits:
         number = RLIMITS[rlimit.type]
@@ -71,7 +74,9 @@ def write_sysctls(c: Context) -> None:
     for name, value in c.spec.linux.sysctl.items():
         at = key_at("linux.sysctl", name)
         resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
-        file = c.b.open(c.proc(at), f"sys/{sysctl_path(name)}", os.O_WRONLY | os.O_CLOEXEC, at, resolve=resolve)
+        file = c.b.open(
+            c.proc(at), f"sys/{sysctl_path(name)}", os.O_WRONLY | os.O_CLOEXEC, at, resolve=resolve
+        )
         c.b.write(file, value.encode(), at)
         c.b.about(f"{name}={value}")
 
@@ -85,7 +90,8 @@ def sysctl_path(name: str) -> str:
 
 
 def schedule(c: Context) -> None:
-    """Set scheduler, I/O priority and execution domain; real-time policies need the capabilities that are about to go."""
+    """Set scheduler, I/O priority and execution domain; real-time policies need the capabilities that are
+    about to go."""
     process = c.process
     if process.scheduler is not None:
         c.b.sched(encode_scheduler(process.scheduler), process.scheduler.at)
@@ -104,6 +110,6 @@ def encode_scheduler(scheduler: Scheduler) -> bytes:
     for flag in scheduler.flags:
         flags |= SCHEDULER_FLAGS[flag]
     return _ATTR.pack(
-        _ATTR.size, SCHEDULER_POLICIES[scheduler.policy], flags, scheduler.nice, scheduler.priority, scheduler.runtime,
-        scheduler.deadline, scheduler.period,
+        _ATTR.size, SCHEDULER_POLICIES[scheduler.policy], flags, scheduler.nice, scheduler.priority,
+        scheduler.runtime, scheduler.deadline, scheduler.period,
     )  # fmt: skip

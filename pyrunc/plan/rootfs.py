@@ -46,9 +46,10 @@ def prepare(c: Context) -> None:
 def _stop_propagation(c: Context) -> None:
     """Make the copied tree a slave of the host's, or private: what is mounted here does not appear there.
 
-    With "shared" the tree must stay as it is, since bind mounts of it shall carry new mounts to the host. Then the one
-    mount that the root directory lies on becomes private: else our first mount would appear on the host, and PIVOT refuses
-    a root whose parent is shared. Its mount point is a fact that the parent gathered.
+    With "shared" the tree must stay as it is, since bind mounts of it shall carry new mounts to the host.
+    Then the one mount that the root directory lies on becomes private: else our first mount would appear on
+    the host, and PIVOT refuses a root whose parent is shared. Its mount point is a fact that the parent
+    gathered.
     """
     name = c.spec.linux.rootfs_propagation or "rslave"
     if name in {"shared", "rshared"}:
@@ -60,11 +61,12 @@ def _stop_propagation(c: Context) -> None:
 
 
 def _mount_mask(c: Context, place: Slot) -> None:
-    """Mount the empty tmpfs of which clones will cover directories, where nobody sees it: below the mount of the root.
+    """Mount the empty tmpfs of which clones will cover directories, where nobody sees it: below the mount
+    of the root.
 
-    Before Linux 6.15 only a mount that is attached can be cloned. On the root directory, under the root's own mount, it
-    is; the parent there is never shared, and PIVOT leaves it behind with the host's tree. Two inodes, since some kernels
-    count the root directory twice.
+    Before Linux 6.15 only a mount that is attached can be cloned. On the root directory, under the root's
+    own mount, it is; the parent there is never shared, and PIVOT leaves it behind with the host's tree. Two
+    inodes, since some kernels count the root directory twice.
     """
     at = "linux.maskedPaths" if c.spec.linux.masked_paths else "--no-pivot"
     fs = c.b.fsopen("tmpfs", at)
@@ -91,8 +93,9 @@ def pivot(c: Context) -> None:
 def _move_over_slash(c: Context) -> None:
     """Without pivot_root (a ramdisk cannot be left) the host's tree stays under the new root.
 
-    Every proc and sysfs in it is unmounted or at least covered: as long as one is fully visible, a user namespace inside
-    may mount its own (mount_too_revealing in fs/namespace.c). The tree becomes a slave first, or the host would lose them.
+    Every proc and sysfs in it is unmounted or at least covered: as long as one is fully visible, a user
+    namespace inside may mount its own (mount_too_revealing in fs/namespace.c). The tree becomes a slave
+    first, or the host would lose them.
     """
     at = "--no-pivot"
     c.b.setattr(c.slash, at, propagation=MS_SLAVE, recursive=True)
@@ -106,7 +109,8 @@ def _move_over_slash(c: Context) -> None:
 
 
 def finish(c: Context) -> None:
-    """Set what would have been in the way: propagation, then the mounts that had to be writable, then the root."""
+    """Set what would have been in the way: propagation, then the mounts that had to be writable, then the
+    root."""
     name = c.spec.linux.rootfs_propagation
     if name and c.mountns:
         flags = PROPAGATIONS[name]

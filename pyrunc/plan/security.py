@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from pyrunc.plan.context import Context
 
 KEYRING_PERM = 0x3F1B0000
-"""Possessor: everything. User: all but setattr and write; as runc's, so that a process of the container can search it."""
+"""Possessor: everything. User: all but setattr and write; as runc's, so that a process of the container can
+search it."""
 
 
 def join_keyring(c: Context) -> None:
-    """Leave the caller's session keyring behind: its keys are not the container's (before anything else could use it)."""
+    """Leave the caller's session keyring behind: its keys are not the container's (before anything else
+    could use it)."""
     if not c.request.no_new_keyring:
         c.b.keyctl(f"_ses.{c.request.id}", KEYRING_PERM, "--no-new-keyring")
         c.b.tolerate(ENOSYS)  # a kernel without keys has none to hide
@@ -55,7 +57,8 @@ class Sets:
 
 
 class _Granter:
-    """Turns names into masks, and remembers what cannot be granted: a warning, never an error (LP-3, LP-4)."""
+    """Turns names into masks, and remembers what cannot be granted: a warning, never an error (LP-3,
+    LP-4)."""
 
     def __init__(self, c: Context) -> None:
         self.c = c

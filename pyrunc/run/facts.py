@@ -1,4 +1,5 @@
-"""Facts about one bundle that decide how it is compiled: what a bind mount's source is, what stdio is, where the root lies."""
+"""Facts about one bundle that decide how it is compiled: what a bind mount's source is, what stdio is,
+where the root lies."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def gather(
     cgroup_dirs: dict[str, str] | None,
     cgroup_tasks: tuple[str, ...] = (),
 ) -> Facts:
-    """Look at the bundle's sources and at fds 0-2; `cgroup_dirs` and `cgroup_tasks` are what the cgroup manager will make."""
+    """Look at the bundle's sources and at fds 0-2; `cgroup_dirs` and `cgroup_tasks` are what the cgroup
+    manager will make."""
     del host  # nothing of it decides what to look at, so far
     sources = {f"{mount.at}.source": _source(mount, bundle) for mount in spec.mounts if _is_bind(mount)}
     stdio = (_is_owned(0), _is_owned(1), _is_owned(2))
@@ -46,7 +48,8 @@ def _source(mount: Mount, bundle: str) -> Source:
 
 
 def _is_owned(fd: int) -> bool:
-    """Tell whether an fd should belong to the container's user; devices such as /dev/null belong to everybody, ttys excepted."""
+    """Tell whether an fd should belong to the container's user; devices such as /dev/null belong to
+    everybody, ttys excepted."""
     try:
         status = os.fstat(fd)
     except OSError:  # closed: the executor opens /dev/null there
@@ -55,7 +58,8 @@ def _is_owned(fd: int) -> bool:
 
 
 def mount_point(path: str) -> str:
-    """Return the mount point of the mount that a path lies on, by the kernel's own number for it ("/" when it is not told)."""
+    """Return the mount point of the mount that a path lies on, by the kernel's own number for it ("/" when
+    it is not told)."""
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:  # no root directory: the plan's first look at it will say so

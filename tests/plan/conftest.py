@@ -1,4 +1,5 @@
-"""Without a built shim the list of operations is read from the header, so that the pure tests need no compiler."""
+"""Without a built shim the list of operations is read from the header, so that the pure tests need no
+compiler."""
 
 from __future__ import annotations
 
@@ -13,11 +14,15 @@ HEADER = Path(__file__).parents[2] / "csrc" / "plan_ops.h"
 def ops_text() -> str:
     """Return what the shim would: a line an operation."""
     text = re.sub(r"/\*.*?\*/", "", HEADER.read_text().replace("\\\n", "\n"), flags=re.DOTALL)
-    return "".join(f"{name}\t{signature}\n" for name, signature in re.findall(r'\bOP\((\w+),\s*"([^"]*)"', text))
+    entries = re.findall(r'\bOP\((\w+),\s*"([^"]*)",\s*((?:"(?:[^"\\]|\\.)*"\s*)+)\)', text)
+    literal = re.compile(r'"((?:[^"\\]|\\.)*)"')
+    return "".join(
+        f"{name}\t{signature}\t{''.join(literal.findall(about))}\n" for name, signature, about in entries
+    )
 
 
 try:
-    import pyrunc._shim  # noqa: F401
+    import pyrunc._shim
 except ImportError:
     data = ops_text().encode()
     lib = SimpleNamespace(pyrunc_ops_text=lambda: data, pyrunc_ops_hash=lambda: 0)
