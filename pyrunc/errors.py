@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import os
 
-from pyrunc._record import record as _record
+from pyrunc._record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from dataclasses import dataclass as record
-else:
-    record = _record
 
 
 def strerror(errno: int) -> str:

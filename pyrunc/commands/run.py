@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from pyrunc.errors import PyruncError
 from pyrunc.run.conduct import Ended
 from pyrunc.run.start import poststart
@@ -26,7 +24,7 @@ def run(args: Args) -> int:
         try:
             talk.run()
         except Ended:
-            creation.entry.started()
+            creation.entry.enter("running")
         poststart(creation.entry, creation.spec)
     if wakeup < 0:
         return 0
@@ -51,9 +49,9 @@ def _foreground(creation: Creation, wakeup: int, *, keep: bool) -> int:
 
         relay = Relay(receive_master(creation.master), open_host_terminal())
     code = wait_foreground(creation.pid, creation.pidfd, wakeup, relay)
-    if not keep:
+    creation.entry.lock()
+    if not keep and not creation.entry.is_gone():
         _destroy(creation)
-    os.close(creation.pidfd)
     return code
 
 

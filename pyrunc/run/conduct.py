@@ -6,11 +6,10 @@ the printed plan; nothing here knows it.
 
 from __future__ import annotations
 
-import os
-from errno import ECANCELED
-
 import _socket
 import _struct
+import os
+from errno import ECANCELED
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, strerror
@@ -41,7 +40,9 @@ class Ended(Exception):  # noqa: N818  # a turn of the conversation, not an erro
 class Conversation:
     """One end of the talk with an executor; `step` tells of an operation by its index in the plan."""
 
-    def __init__(self, talk: _socket.socket, step: Callable[[int], Step], handlers: dict[str, Handler]) -> None:
+    def __init__(
+        self, talk: _socket.socket, step: Callable[[int], Step], handlers: dict[str, Handler]
+    ) -> None:
         self.talk = talk
         self.step = step
         self.handlers = handlers
@@ -95,7 +96,9 @@ class Conversation:
         return name
 
     def _send(self, fds: Sequence[int]) -> None:
-        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, _struct.pack(f"={len(fds)}i", *fds))] if fds else []
+        rights = (
+            [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, _struct.pack(f"={len(fds)}i", *fds))] if fds else []
+        )
         try:
             self.talk.sendmsg([_ANSWER.pack(0, len(fds))], rights)
         except (BrokenPipeError, ConnectionResetError):

@@ -6,13 +6,12 @@ the caller's socket; for a foreground `run` to a socket pair of ours.
 
 from __future__ import annotations
 
+import _socket
+import _struct
 import fcntl
 import os
 import termios
 from errno import EIO, ENOTTY
-
-import _socket
-import _struct
 
 from pyrunc.errors import OpError, StateError
 
@@ -37,7 +36,9 @@ def connect_console(path: str) -> _socket.socket:
 
 def receive_master(sock: _socket.socket) -> int:
     """Take the master's fd from our end of the socket pair."""
-    _data, ancillary, _flags, _address = sock.recvmsg(4096, _socket.CMSG_SPACE(_INT.size), _socket.MSG_CMSG_CLOEXEC)
+    _data, ancillary, _flags, _address = sock.recvmsg(
+        4096, _socket.CMSG_SPACE(_INT.size), _socket.MSG_CMSG_CLOEXEC
+    )
     if not ancillary:
         raise StateError("the container did not set up its terminal")
     return int(_INT.unpack(ancillary[0][2])[0])

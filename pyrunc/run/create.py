@@ -7,14 +7,13 @@ whose parent is gone reads end of file and exits.
 
 from __future__ import annotations
 
+import _signal
+import _socket
 import os
 from errno import EPERM, ESRCH
 
-import _signal
-import _socket
-
 from pyrunc import log
-from pyrunc._record import record as _record
+from pyrunc._record import record
 from pyrunc.errors import OpError, PyruncError, StateError
 from pyrunc.run.conduct import Conversation, Ended
 from pyrunc.run.console import connect_console
@@ -24,22 +23,18 @@ from pyrunc.run.hookio import HookOutput, hook_files
 from pyrunc.run.hooks import run_hooks, state_json
 from pyrunc.run.idmap import write_maps
 from pyrunc.run.launch import Child, launch
-from pyrunc.run.phrase import Step
 from pyrunc.run.steps import container_pid, open_namespaces, step_of
 from pyrunc.run.trace import TRACE
 from pyrunc.sys import memfd_sealed, pidfd_open, pidfd_send_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrunc.run.phrase import Step
     from collections.abc import Sequence
-    from dataclasses import dataclass
 
     from pyrunc.run.prepare import Prepared
     from pyrunc.state import Entry, StateRoot
 
-    record = dataclass(frozen=True)
-else:
-    record = _record
 
 MAX_CPUS = 8192
 
@@ -75,11 +70,19 @@ class Creation:
     def build(self) -> Conversation:
         """Do it all, up to the answer that lets the executor wait for `start`, or go on. Raises; then call undo."""
         prepared = self.prepared
-        self.entry.begin(prepared, os.getcwd())
+        self.entry.begin(
+            self.spec,
+            prepared.config,
+            prepared.request.bundle,
+            prepared.manager,
+            rootless=prepared.request.rootless,
+        )
         prepared.manager.create()
         TRACE.phase("state and cgroup directories")
         self.inputs = self._open_inputs()
-        self.child = launch(prepared.plan, self.inputs, cgroup_fd=prepared.manager.clone_fd(), trace=TRACE.enabled)
+        self.child = launch(
+            prepared.plan, self.inputs, cgroup_fd=prepared.manager.clone_fd(), trace=TRACE.enabled
+        )
         TRACE.phase("launch")
         self.pid, self.pidfd = self.child.pid, self.child.pidfd
         self._close_inputs()
@@ -149,11 +152,9 @@ class Creation:
         if not self.limited:
             self.limited = True
             linux = self.spec.linux
-            if linux is not None and linux.resources is not None:
-                self.prepared.manager.apply(linux.resources)
+            self.prepared.manager.apply(linux.resources)
 
     def _maps(self, _step: Step, _fd: int) -> Sequence[int]:
-        assert self.spec.linux is not None
         write_maps(self.pid, self.spec.linux, self.prepared.host)
         return ()
 
@@ -167,7 +168,7 @@ class Creation:
         """Limits, then the hooks that want the namespaces made and the root not yet pivoted (HK-8, HK-10)."""
         self._limit()
         hooks = self.spec.hooks
-        if hooks is not None and (hooks.prestart or hooks.create_runtime):
+        if hooks.prestart or hooks.create_runtime:
             self.hooks_ran = True
             state = state_json(self.entry.container, "creating", self.pid)
             run_hooks(hooks.prestart, "prestart", state)
@@ -184,15 +185,24 @@ class Creation:
     def _env(self, _step: Step, fd: int) -> Sequence[int]:
         process = self.spec.process
         assert process is not None
-        uid = process.user.uid if process.user is not None else 0
-        return (memfd_sealed(environment(process.env, uid, fd), "pyrunc-env"),)
+        # it stays open until EXEC; under this name runc's own test of init's descriptors expects a memfd
+        return (memfd_sealed(environment(process.env, process.user.uid, fd), "runc_cloned:/proc/self/exe"),)
 
     def _ready(self, _step: Step, _fd: int) -> Sequence[int]:
         """Write down what start, kill and delete need, then the pid file: its readers take it for the word that all is well."""
-        self.entry.created(self.pid)
+        phase = "created" if self.prepared.request.wait else "starting"
+        if self.prepared.request.wait:
+            self.entry.write_steps(*self._steps_after_wait())
+        self.entry.ready(self.pid, phase, self.prepared.manager)
         if self.options.pid_file:
             write_pid_file(self.options.pid_file, self.pid)
         return ()
+
+    def _steps_after_wait(self) -> tuple[int, list[list[str]]]:
+        ops = self.prepared.plan.ops
+        first = next(index for index, op in enumerate(ops) if op.name == "WAIT")
+        steps = [self.step(index) for index in range(first, len(ops))]
+        return first, [[step.name, step.at, step.subject, step.where] for step in steps]
 
     def _start(self, _step: Step, _fd: int) -> Sequence[int]:
         return ()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import _signal
 import os
 import select
 from errno import ECHILD, ESRCH
-
-import _signal
 
 from pyrunc.sys import pidfd_send_signal
 

@@ -83,6 +83,8 @@ def _call_helper(pid: int, kind: str, mappings: Sequence[IDMapping], at: str) ->
         status = os.waitpid(child, 0)[1]
         if status:
             said = os.pread(out, 4096, 0).decode(errors="replace").strip().replace("\n", "; ")
-            raise HostError(f"{at}: {name}: {said or strerror(EPERM)} (see /etc/sub{kind} for the ranges you may use)")
+            raise HostError(
+                f"{at}: {name}: {said or strerror(EPERM)} (see /etc/sub{kind} for the ranges you may use)"
+            )
     finally:
         os.close(out)

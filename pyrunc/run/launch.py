@@ -7,26 +7,20 @@ vm.memfd_noexec=2, a SELinux policy on tmpfs); then the next rung of the ladder 
 
 from __future__ import annotations
 
+import _socket
 import os
 from errno import EACCES, ENOEXEC, EPERM
 
-import _socket
-
 from pyrunc import log
-from pyrunc._record import record as _record
+from pyrunc._record import record
 from pyrunc.errors import BugError, HostError, OpError, strerror
 from pyrunc.plan.encode import encode
 from pyrunc.sys import close_all, executor_fd, executor_tmpfile, memfd_sealed, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dataclasses import dataclass
-
     from pyrunc.plan.ops import Plan
 
-    record = dataclass(frozen=True)
-else:
-    record = _record
 
 REFUSED = (EACCES, EPERM, ENOEXEC)
 

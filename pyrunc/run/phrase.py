@@ -8,17 +8,12 @@ from __future__ import annotations
 
 from errno import EACCES, EISDIR, ELOOP, ENOENT, ENOEXEC, ENOTDIR, ETIMEDOUT
 
-from pyrunc._record import record as _record
+from pyrunc._record import record
 from pyrunc.errors import OpError, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from dataclasses import dataclass
-
-    record = dataclass(frozen=True)
-else:
-    record = _record
 
 
 @record
@@ -73,7 +68,11 @@ def _spawn(step: Step, errno: int, status: int, output: Callable[[], str]) -> st
 
 
 def _open(step: Step, errno: int, _status: int, _output: Callable[[], str]) -> str:
-    if step.at.startswith("mounts[") and step.subject.lstrip("/") in {"proc", "sys"} and errno in {ELOOP, ENOTDIR}:
+    if (
+        step.at.startswith("mounts[")
+        and step.subject.lstrip("/") in {"proc", "sys"}
+        and errno in {ELOOP, ENOTDIR}
+    ):
         kind = "proc" if step.subject.lstrip("/") == "proc" else "sysfs"
         return f'{step.where}: filesystem "{kind}" must be mounted on ordinary directory'
     return ""

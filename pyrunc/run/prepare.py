@@ -6,27 +6,22 @@ import os
 from errno import ENOENT
 
 from pyrunc import check, host
-from pyrunc._record import record as _record
+from pyrunc._record import record
 from pyrunc.cgroup import open_manager
 from pyrunc.errors import OpError, StateError
 from pyrunc.plan.compile import compile_plan
-from pyrunc.plan.request import Request
 from pyrunc.run.facts import gather
 from pyrunc.run.trace import TRACE
 from pyrunc.spec.parse import parse_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dataclasses import dataclass
-
+    from pyrunc.plan.request import Request
     from pyrunc.cgroup import Manager
     from pyrunc.host import Host
     from pyrunc.plan.ops import Plan
     from pyrunc.spec.model import Spec
 
-    record = dataclass(frozen=True)
-else:
-    record = _record
 
 CONFIG = "config.json"
 CONFIG_LIMIT = 64 << 20
@@ -76,11 +71,9 @@ def prepare(request: Request, on: Host | None = None) -> Prepared:
     config, spec, warnings = load_spec(request.bundle, rootless=request.rootless)
     here = on or host.probe(mounts=request.no_pivot)
     TRACE.phase("probe the host")
-    manager = open_manager(
-        here.cgroup, spec, request.id, rootless=request.rootless, in_userns=here.in_userns
-    )
+    manager = open_manager(here.cgroup, spec, request.id, rootless=request.rootless, in_userns=here.in_userns)
     facts = gather(spec, request.bundle, here, manager.mount_dirs(), manager.tasks())
     TRACE.phase("gather facts")
     plan = compile_plan(spec, here, request, facts)
     TRACE.phase("compile")
-    return Prepared(config, spec, here, request, manager, plan, (*warnings, *plan.warnings))
+    return Prepared(config, spec, here, request, manager, plan, tuple(dict.fromkeys([*warnings, *manager.warnings, *plan.warnings])))

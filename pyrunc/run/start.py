@@ -6,10 +6,9 @@ word to go, so that `start` fails when a startContainer hook or the execve does;
 
 from __future__ import annotations
 
-import _socket
 import _struct
 
-from pyrunc.errors import BugError, PyruncError, StateError
+from pyrunc.errors import BugError, PyruncError, StateError, strerror
 from pyrunc.run.conduct import Conversation, Ended
 from pyrunc.run.destroy import destroy
 from pyrunc.run.hookio import HookOutput, hook_files
@@ -19,6 +18,7 @@ from pyrunc.run.steps import container_pid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Sequence
 
     from pyrunc.spec.model import Hooks, Spec
@@ -42,7 +42,8 @@ class Start:
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
-        self.steps, self.first = entry.read_tail()
+        self.first, steps = entry.read_steps()
+        self.steps = [Step(*words) for words in steps]
         self.output = HookOutput()
         self.spec: Spec | None = None
 
@@ -50,14 +51,22 @@ class Start:
         """Start the program and run the poststart hooks; on failure the container is destroyed (LC-7, LC-9)."""
         if self.entry.container.hooks:
             self.spec = self.entry.read_spec()
+        self.entry.enter("starting")
         try:
-            self._converse(self.entry.connect())
-            self.entry.started()
+            self._converse(self._connect())
+            self.entry.enter("running")
             poststart(self.entry, self.spec)
         except PyruncError:
-            self.entry.kill()
             destroy(self.entry, self.spec.hooks if self.spec is not None else None)
             raise
+
+    def _connect(self) -> _socket.socket:
+        try:
+            return self.entry.connect()
+        except OSError as error:
+            raise StateError(
+                f"container process is already dead: connect: {strerror(error.errno or 0)}"
+            ) from None
 
     def _converse(self, sock: _socket.socket) -> None:
         talk = Conversation(sock, self._step, {"start": self._nothing, "hook": self._hook})

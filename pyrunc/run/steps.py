@@ -29,14 +29,14 @@ def where(at: str, spec: Spec) -> str:
     kind, bracket, rest = at.partition("[")
     if bracket and kind == "mounts":
         return f"{at} ({spec.mounts[int(rest.partition(']')[0])].destination})"
-    if bracket and at.startswith("linux.devices[") and spec.linux is not None:
+    if bracket and at.startswith("linux.devices["):
         return f"{at} ({spec.linux.devices[int(rest.partition(']')[0])].path})"
     return at
 
 
 def has_own_pid_namespace(spec: Spec) -> bool:
     """Tell whether the container's process is pid 1 of a namespace made for it."""
-    return spec.linux is not None and any(ns.type == "pid" and not ns.path for ns in spec.linux.namespaces)
+    return any(ns.type == "pid" and not ns.path for ns in spec.linux.namespaces)
 
 
 def container_pid(pid: int, spec: Spec) -> int:
@@ -67,7 +67,6 @@ def open_namespaces(inputs: Iterable[str], spec: Spec) -> dict[str, int]:
 def _open_namespace(at: str, spec: Spec) -> int:
     from pyrunc.spec.tables import NAMESPACES
 
-    assert spec.linux is not None
     namespace = next(ns for ns in spec.linux.namespaces if ns.at == at)
     assert namespace.path is not None
     try:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 import _signal
+import os
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, SpecError, StateError, UsageError
@@ -67,7 +66,7 @@ def _check_preserved(count: int) -> None:
 
 def check_terminal(spec: Spec, options: Options) -> None:
     """Refuse a terminal that nobody would serve, and a console socket that nobody would use (runc's texts)."""
-    terminal = spec.process is not None and spec.process.terminal
+    terminal = spec.process is not None and bool(spec.process.terminal)
     detached = not options.foreground_console
     if terminal and detached and not options.console_socket:
         raise StateError(NEEDS_SOCKET)

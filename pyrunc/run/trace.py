@@ -44,7 +44,15 @@ class Trace:
 
     def _event(self, name: str, row: str, begin: int, end: int, args: dict[str, object]) -> None:
         duration = max(end - begin, 0) / _MICRO
-        event = {"name": name, "ph": "X", "ts": begin / _MICRO, "dur": duration, "pid": "pyrunc", "tid": row, "args": args}
+        event = {
+            "name": name,
+            "ph": "X",
+            "ts": begin / _MICRO,
+            "dur": duration,
+            "pid": "pyrunc",
+            "tid": row,
+            "args": args,
+        }
         self.events.append(event)
 
     def write(self, path: str) -> None:

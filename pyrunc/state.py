@@ -1,0 +1,465 @@
+"""The state directory: what is known of each container, under one root, a directory each.
+
+A directory's name is the container's id, a string from a stranger: `check_id` is the one place that lets it become a path. Making the
+directory is what makes an id unique; a lock on it keeps two commands apart. `state.json` is written to a temporary file and renamed,
+with runc's names for its keys where the meaning is runc's. A directory whose state.json has no key "pyrunc" belongs to another runtime
+that shares the root (dockerd gives all its runtimes one): it is never touched.
+"""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+import os
+import time
+from errno import EAGAIN, EEXIST, ELOOP, ENOENT, ENOTDIR, ESRCH
+
+from pyrunc._record import record
+from pyrunc.cgroup import from_state, is_frozen
+from pyrunc.consts import SPEC_VERSION
+from pyrunc.errors import OpError, PyruncError, StateError, UsageError
+from pyrunc.spec.jsontext import dumps, loads, quoted
+from pyrunc.sys import pidfd_open, pidfd_send_signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pyrunc.cgroup.manager import Manager
+    from pyrunc.commands import Args
+    from pyrunc.spec.model import Spec
+
+
+FORMAT = 1
+ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-")
+NAME_MAX = 255
+NO_SUCH = "container does not exist"
+STATE, CONFIG, CGROUP, START, SOCKET = "state.json", "config.json", "cgroup.json", "start.json", "start.sock"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LIMIT = 64 << 20
+
+
+def check_id(name: str) -> None:
+    """Raise UsageError unless `name` may be a container's id: [A-Za-z0-9_+.-]+, not . or .., at most 255 characters."""
+    if not name:
+        raise UsageError("container id cannot be empty")
+    if name in {".", ".."} or not ID_CHARACTERS.issuperset(name) or len(name) > NAME_MAX:
+        raise UsageError(f"invalid container ID format: {quoted(name[:NAME_MAX])}")
+
+
+@record
+class Container:
+    """What state.json holds."""
+
+    id: str
+    oci_version: str
+    bundle: str
+    rootfs: str
+    created: str
+    """RFC 3339, UTC, with nanoseconds."""
+    phase: str
+    """creating, created, starting or running: what was last begun. Whether it still lives is the kernel's to say."""
+    init_process_pid: int = 0
+    init_process_start: int = 0
+    """Field 22 of /proc/PID/stat: a pid alone may be somebody else's by now."""
+    cgroup_paths: dict[str, str] = {}
+    created_cgroups: tuple[str, ...] = ()
+    """Which of them, and of those above them, we have made: only they are removed (DE-4)."""
+    annotations: dict[str, str] = {}
+    hooks: bool = False
+    """config.json has hooks of a stage that start or delete run."""
+    own_pid_namespace: bool = True
+    rootless: bool = False
+
+
+def now() -> str:
+    """Return the time as RFC 3339, UTC, with nanoseconds."""
+    nanoseconds = time.time_ns()
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // 10**9))
+    return f"{seconds}.{nanoseconds % 10**9:09d}Z"
+
+
+def process_start(pid: int) -> int:
+    """Return the start time of a process in clock ticks since boot, 0 when it is gone or a zombie (proc_pid_stat(5))."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            text = file.read(4096) or b""
+    except OSError as error:
+        if error.errno not in {ENOENT, ESRCH}:
+            raise
+        return 0
+    fields = text.rpartition(b")")[2].split()  # the name in the parentheses may hold anything
+    if len(fields) < 20 or fields[0] in {b"Z", b"X"}:
+        return 0
+    return int(fields[19])
+
+
+class Entry:
+    """One container's directory, open. `container` is what was last read or written."""
+
+    def __init__(self, root: str, name: str, dir_fd: int) -> None:
+        self.root = root
+        self.name = name
+        self.dir_fd = dir_fd
+        self.locked = False
+        self.container: Container
+
+    def __enter__(self) -> Entry:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def lock(self) -> None:
+        """Wait until no other command works on this container."""
+        fcntl.flock(self.dir_fd, fcntl.LOCK_EX)
+        self.locked = True
+
+    def unlock(self) -> None:
+        """Let other commands work on it."""
+        fcntl.flock(self.dir_fd, fcntl.LOCK_UN)
+        self.locked = False
+
+    def close(self) -> None:
+        """Close the directory, and the lock with it; the entry is of no use afterwards."""
+        os.close(self.dir_fd)
+
+    def is_gone(self) -> bool:
+        """Tell whether another command has removed the directory."""
+        return os.fstat(self.dir_fd).st_nlink == 0
+
+    # Files.
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file of ours. Raises OSError."""
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self.dir_fd)
+        with open(fd, "rb", buffering=0) as file:
+            return file.read(_LIMIT) or b""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file as a whole, or not at all. Raises OpError."""
+        temporary = f".{name}"
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(temporary, flags, 0o600, dir_fd=self.dir_fd)
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(fd, view) :]
+            finally:
+                os.close(fd)
+            os.rename(temporary, name, src_dir_fd=self.dir_fd, dst_dir_fd=self.dir_fd)
+        except OSError as error:
+            raise OpError(f"write {self.root}/{self.name}/{name}", error.errno or EAGAIN) from None
+
+    def load(self) -> None:
+        """Read state.json. Raises StateError: for a foreign directory that there is no such container, else what is wrong."""
+        try:
+            data = self.read(STATE)
+        except FileNotFoundError:
+            raise StateError(NO_SUCH) from None
+        value = self._decode(data)
+        if isinstance(value, dict) and "pyrunc" not in value and "id" in value:
+            raise StateError(NO_SUCH)  # another runtime's
+        self.container = self._parse(value)
+
+    def _decode(self, data: bytes) -> object:
+        try:
+            return loads(data, f"container {self.name}: {STATE}")
+        except PyruncError as error:
+            raise StateError(str(error)) from None
+
+    def _parse(self, value: object) -> Container:
+        where = f"container {self.name}: {STATE}"
+        if not isinstance(value, dict) or value.get("pyrunc") != FORMAT:
+            raise StateError(f"{where}: damaged, or written by another version of pyrunc")
+        fields: dict[str, object] = {}
+        for name, kind in _KINDS.items():
+            found = value.get(name)
+            if type(found) is not kind:
+                raise StateError(f"{where}: {name}: damaged")
+            fields[name] = tuple(found) if kind is list else found  # type: ignore[arg-type]  # a list, by the line above
+        if fields["id"] != self.name:
+            raise StateError(f"{where}: id: damaged")
+        return Container(**fields)  # type: ignore[arg-type]  # _KINDS is checked against the record by a test
+
+    def save(self, **changes: object) -> None:
+        """Write the state with some fields changed."""
+        values = {**_fields(self.container), **changes}
+        self.container = Container(**values)  # type: ignore[arg-type]  # names of the record's own fields
+        values["created_cgroups"] = list(self.container.created_cgroups)
+        self.write(STATE, dumps({"pyrunc": FORMAT, **values}).encode("utf-8", "surrogateescape"))
+
+    # A container's life.
+
+    def begin(self, spec: Spec, config: bytes, bundle: str, manager: Manager, *, rootless: bool) -> None:
+        """Write down what is about to be made, before it is: whatever kills us, `delete --force` finds it (phase creating)."""
+        root = spec.root.path if spec.root is not None else ""
+        hooks = spec.hooks
+        made = manager.expected()
+        self.write(CGROUP, dumps({"paths": manager.paths, "created": made}).encode())
+        self.write(CONFIG, config)
+        self.container = Container(
+            id=self.name,
+            oci_version=SPEC_VERSION,
+            bundle=bundle,
+            rootfs=os.path.normpath(f"{bundle}/{root}" if not root.startswith("/") else root),
+            created=now(),
+            phase="creating",
+            cgroup_paths=manager.paths,
+            created_cgroups=tuple(made),
+            annotations=dict(spec.annotations or {}),
+            hooks=bool(hooks.start_container or hooks.poststart or hooks.poststop),
+            own_pid_namespace=any(ns.type == "pid" and not ns.path for ns in spec.linux.namespaces),
+            rootless=rootless,
+        )
+        self.save()
+
+    def ready(self, pid: int, phase: str, manager: Manager) -> None:
+        """Write down the container's process."""
+        self.save(
+            phase=phase,
+            init_process_pid=pid,
+            init_process_start=process_start(pid),
+            cgroup_paths=manager.paths,
+            created_cgroups=tuple(manager.created),
+        )
+
+    def enter(self, phase: str) -> None:
+        """Go on to another phase."""
+        self.save(phase=phase)
+
+    def is_alive(self) -> bool:
+        """Tell whether the container's process is there, and is that process."""
+        pid = self.container.init_process_pid
+        return pid > 0 and process_start(pid) == self.container.init_process_start != 0
+
+    def status(self) -> str:
+        """Return creating, created, running, paused or stopped."""
+        container = self.container
+        if container.phase == "creating":
+            return "creating" if self._is_locked() else "stopped"
+        if not self.is_alive():
+            return "stopped"
+        if container.phase == "created":
+            return "created"
+        if container.phase == "starting" and not self._is_locked() and self._still_waits():
+            return "created"
+        return "paused" if is_frozen(container.cgroup_paths) else "running"
+
+    def _is_locked(self) -> bool:
+        """Tell whether another command holds the lock; a creator that was killed does not."""
+        if self.locked:
+            return False
+        try:
+            fd = os.open(".", _DIRECTORY, dir_fd=self.dir_fd)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        else:
+            return False
+        finally:
+            os.close(fd)
+
+    def _still_waits(self) -> bool:
+        """Tell whether the executor still listens: a start was killed before its word was heard."""
+        try:
+            self.connect().close()
+        except OSError:
+            return False  # ECONNREFUSED: nobody listens any more, the program runs
+        return True
+
+    def open_pidfd(self) -> int:
+        """Return a pidfd of the container's process. Raises StateError when it is not there any more."""
+        pid = self.container.init_process_pid
+        if pid <= 0:
+            raise StateError("container not running")
+        try:
+            fd = pidfd_open(pid)
+        except ProcessLookupError:
+            raise StateError("container not running") from None
+        if (
+            not self.is_alive()
+        ):  # looked at after the open: the number cannot be given out again while it is ours
+            os.close(fd)
+            raise StateError("container not running")
+        return fd
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the container's process. Raises StateError or OpError with runc's texts."""
+        fd = self.open_pidfd()
+        try:
+            pidfd_send_signal(fd, number)
+        except ProcessLookupError:
+            raise StateError("container not running") from None
+        except OSError as error:
+            raise OpError("unable to signal init", error.errno or EAGAIN) from None
+        finally:
+            os.close(fd)
+
+    def manager(self) -> Manager:
+        """Return the manager of the container's cgroup."""
+        return from_state(self.container.cgroup_paths, self.container.created_cgroups)
+
+    def recorded_manager(self) -> Manager:
+        """Return the manager by the second, smaller record: for a container whose state.json is damaged."""
+        value = loads(self.read(CGROUP), CGROUP)
+        paths, made = (value.get("paths"), value.get("created")) if isinstance(value, dict) else (None, None)
+        if not isinstance(paths, dict) or not isinstance(made, list):
+            raise StateError(f"container {self.name}: {CGROUP}: damaged")
+        return from_state({str(k): str(v) for k, v in paths.items()}, [str(path) for path in made])
+
+    def read_spec(self) -> Spec:
+        """Return the config as it was when the container was created."""
+        from pyrunc.spec.parse import parse_config
+
+        return parse_config(self.read(CONFIG))
+
+    # The word to start.
+
+    def listen(self) -> int:
+        """Return a listening socket, bound in the directory; the executor will accept on it."""
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        # by the directory's fd: the path itself may be longer than the 108 bytes of a socket's address
+        sock.bind(f"/proc/self/fd/{self.dir_fd}/{SOCKET}")
+        sock.listen(8)
+        return sock.detach()
+
+    def connect(self) -> _socket.socket:
+        """Connect to the executor that waits. Raises OSError."""
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        try:
+            sock.connect(f"/proc/self/fd/{self.dir_fd}/{SOCKET}")
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def write_steps(self, first: int, steps: Sequence[Sequence[str]]) -> None:
+        """Keep what `start` needs to put errors into words: the operations from `first` on."""
+        self.write(
+            START,
+            dumps({"first": first, "steps": [list(step) for step in steps]}).encode(
+                "utf-8", "surrogateescape"
+            ),
+        )
+
+    def read_steps(self) -> tuple[int, list[list[str]]]:
+        """Return what write_steps wrote."""
+        value = loads(self.read(START), START)
+        assert isinstance(value, dict)
+        return value["first"], value["steps"]
+
+    # The end.
+
+    def remove(self) -> None:
+        """Remove the directory, state.json last: until then another `delete` can go on. Raises OpError."""
+        try:
+            names = [name for name in os.listdir(self.dir_fd) if name != STATE]
+            for name in [*names, STATE]:
+                remove_at(self.dir_fd, name)
+            os.rmdir(f"{self.root}/{self.name}")
+        except FileNotFoundError:
+            return  # somebody else has finished it
+        except OSError as error:
+            raise OpError(
+                f"unable to remove container state dir: {self.root}/{self.name}", error.errno or EAGAIN
+            ) from None
+
+
+def remove_at(dir_fd: int, name: str) -> None:
+    """Remove a name, and what is below it, without following a link; one that is gone already is fine. Raises OSError."""
+    try:
+        os.unlink(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return
+    except IsADirectoryError:
+        fd = os.open(name, _DIRECTORY, dir_fd=dir_fd)
+        try:
+            for below in os.listdir(fd):
+                remove_at(fd, below)
+        finally:
+            os.close(fd)
+        os.rmdir(name, dir_fd=dir_fd)
+
+
+def _fields(container: Container) -> dict[str, object]:
+    return {name: getattr(container, name) for name in _KINDS}
+
+
+_KINDS: Mapping[str, type] = {
+    "id": str, "oci_version": str, "bundle": str, "rootfs": str, "created": str, "phase": str,
+    "init_process_pid": int, "init_process_start": int, "cgroup_paths": dict, "created_cgroups": list,
+    "annotations": dict, "hooks": bool, "own_pid_namespace": bool, "rootless": bool,
+}  # fmt: skip
+
+
+class StateRoot:
+    """The directory of all containers' directories."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def create(self, name: str) -> Entry:
+        """Make and lock the directory of a new container. Raises StateError when the id is taken."""
+        check_id(name)
+        path = f"{self.path}/{name}"
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            raise StateError("container with given ID already exists") from None
+        except OSError as error:
+            raise OpError(f"mkdir {path}", error.errno or EEXIST) from None
+        entry = Entry(self.path, name, os.open(path, _DIRECTORY))
+        entry.lock()
+        return entry
+
+    def open_directory(self, name: str, *, lock: bool = False) -> Entry:
+        """Open a container's directory, whatever is in it. Raises StateError when there is none."""
+        check_id(name)
+        try:
+            entry = Entry(self.path, name, os.open(f"{self.path}/{name}", _DIRECTORY))
+        except OSError as error:
+            if error.errno in {ENOENT, ENOTDIR, ELOOP}:
+                raise StateError(NO_SUCH) from None
+            raise OpError(f"open {self.path}/{name}", error.errno or ENOENT) from None
+        if lock:
+            entry.lock()
+        return entry
+
+    def open(self, name: str, *, lock: bool = False) -> Entry:
+        """Open a container of ours and read its state. Raises StateError."""
+        entry = self.open_directory(name, lock=lock)
+        try:
+            entry.load()
+        except BaseException:
+            entry.close()
+            raise
+        return entry
+
+    def names(self) -> list[str]:
+        """Return the names of all directories that could be containers, sorted. Raises OSError."""
+        found = []
+        with os.scandir(self.path) as entries:
+            found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return sorted(name for name in found if ID_CHARACTERS.issuperset(name))
+
+
+def open_root(args: Args, *, ensure: bool = False) -> StateRoot:
+    """Return the root of the command line; with `ensure` it is made when it is missing (0700)."""
+    if ensure:
+        _ensure_root(args.root, own=args.default_root and os.geteuid() != 0)
+    return StateRoot(args.root)
+
+
+def _ensure_root(path: str, *, own: bool) -> None:
+    try:
+        os.makedirs(path, 0o700, exist_ok=True)
+        if own:
+            os.chmod(path, 0o1700)  # sticky: what cleans $XDG_RUNTIME_DIR leaves such files alone
+    except OSError as error:
+        hint = " (the path in $XDG_RUNTIME_DIR must be writable by the user)" if own else ""
+        raise OpError(f"mkdir {path}{hint}", error.errno or EAGAIN) from None
