@@ -12,7 +12,6 @@ import stat
 import pytest
 
 from lib import host
-from lib.bundle import Unset
 from lib.runtime import ENV, new_id, poll
 
 req = pytest.mark.req
@@ -206,9 +205,11 @@ def test_null_device_that_is_a_file(runtime, bundle, trap):
     without_dev(bundle)
     (bundle.rootfs / "dev/null").write_text("victim")
     before = os.stat(bundle.rootfs / "dev/null")
-    bundle.set("process.user", {"uid": 1234, "gid": 1234}).probe("hold").write()
-    result = runtime.cmd("run", "--detach", "--bundle", bundle.path, new_id())
-    assert result.code != 0
+    bundle.set("process.user", {"uid": 1234, "gid": 1234})
+    result = runtime.try_run(bundle.probe("stat", "/dev/null"))
+    if result.code == 0:
+        shown = result.seen.step("stat")
+        assert (shown["type"], shown["major"], shown["minor"]) == ("char", 1, 3)
     after = os.stat(bundle.rootfs / "dev/null")
     assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
     assert (bundle.rootfs / "dev/null").read_text() == "victim"
@@ -266,7 +267,8 @@ def test_many_mounts(runtime, bundle):
 
 # ---- ids ----
 
-IDS = ["..", ".", "../keep", "a/../../keep", "/etc", "", "keep/", "./keep", "x\ny"]
+# Never name anything outside the scratch: crun 1.8.1 removes an absolute path that is given as an id.
+IDS = ["..", ".", "../keep", "a/../../keep", "{scratch}/keep", "", "keep/", "./keep", "x\ny"]
 
 
 @req("T23", "CR-2", "KI-2", "DE-2")
@@ -282,7 +284,7 @@ def test_ids_never_leave_the_state_root(runtime, bundle, command):
             (scratch / name / "file").write_text("keep")
         bundle.write()
         options = ["--bundle", str(bundle.path)] if command in {"create", "run"} else []
-        for ident in IDS:
+        for ident in [ident.format(scratch=scratch) for ident in IDS]:
             result = runtime.raw("--root", scratch / "root", *command.split(), *options, ident)
             assert result.code != 0, f"{command} {ident!r}"
             left = sorted(str(p.relative_to(scratch)) for p in scratch.rglob("*"))
@@ -353,13 +355,13 @@ def test_files_named_like_modules_are_not_loaded(runtime, bundle):
 
 
 @req("T33c", "CLI-NOPIVOT-1")
-def test_no_pivot_leaves_no_other_proc_in_reach(runtime, bundle):
-    """A full procfs that stays visible somewhere lets a user namespace mount another one, without the masks."""
-    bundle.userns().caps("SYS_ADMIN", "SYS_CHROOT").set("linux.maskedPaths", ["/proc/kcore"]).set("linux.readonlyPaths", ["/proc/sys"])
+@pytest.mark.parametrize("options", [[], ["--no-pivot"]], ids=["pivot", "no pivot"])
+def test_no_other_proc_is_in_reach(runtime, bundle, options):
+    """A bare procfs that stays visible somewhere lets a nested user namespace mount another one, without the masks."""
+    bundle.set("linux.maskedPaths", ["/proc/kcore", "/proc/keys"]).set("linux.readonlyPaths", ["/proc/sys"])
     (bundle.rootfs / "mnt").mkdir()
-    result = runtime.try_run(bundle.probe("report", "mount", "proc", "proc", "/mnt", "ls", "/proc/1/root"), "--no-pivot")
-    assert result.code == 0, str(result)
-    assert result.seen.step("mount").err == "EPERM"
+    result = runtime.run(bundle.probe("report", "nested-proc", "/mnt", "ls", "/proc/1/root"), *options)
+    assert result.seen.step("nested-proc").err == "EPERM"
     assert "probe" in result.seen.step("ls")["names"]
 
 
@@ -430,8 +432,11 @@ def test_large_annotations(runtime, bundle):
     assert json.loads(runtime.ok("state", c.id).out)["annotations"] == annotations
 
 
-@req("T18", "MK-1")
-def test_root_itself_cannot_be_masked_or_covered(runtime, bundle):
+@req("T18", "MO-2")
+def test_root_cannot_be_covered(runtime, bundle):
     runtime.refuses(bundle.mount("/"))
-    assert bundle.config["mounts"].pop()["destination"] == "/"
-    runtime.refuses(bundle.set("linux.maskedPaths", ["/"]).set("hooks", Unset))
+
+
+@req("T18", "MK-1")
+def test_root_cannot_be_masked(runtime, bundle):
+    runtime.refuses(bundle.set("linux.maskedPaths", ["/"]))
