@@ -19,7 +19,7 @@ req = pytest.mark.req
 
 def gone(runtime, ident: str) -> list[str]:
     """What is still there of a container."""
-    poll(lambda: not orphans() and not host.cgroup_dirs(ident), 2)
+    poll(lambda: not orphans() and not host.cgroup_dirs(ident), 0.6)
     return [*host.cgroup_dirs(ident), *orphans().values(), *(s for s in runtime.states() if s == ident)]
 
 

@@ -34,6 +34,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -570,6 +571,24 @@ static int do_stdin(void)
 	return 0;
 }
 
+/* In a user namespace below our own, what is mounted over /proc is locked: is there a bare procfs to be had? */
+static int do_nested_proc(const char *path)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID))
+			_exit(255);
+		if ((child = fork()) == 0)
+			_exit(mount("proc", path, "proc", 0, NULL) ? errno : 0);
+		waitpid(child, &status, 0);
+		_exit(WEXITSTATUS(status));
+	}
+	waitpid(child, &status, 0);
+	return WEXITSTATUS(status);
+}
+
 static int do_burn(const char *milliseconds)
 {
 	struct timespec now;
@@ -638,6 +657,7 @@ static void step(const char *name, int argc, char **argv)
 	else if (!strcmp(name, "nap")) error = do_nap(argv[0]);
 	else if (!strcmp(name, "alloc")) error = do_alloc(argv[0]);
 	else if (!strcmp(name, "socket")) error = do_socket();
+	else if (!strcmp(name, "nested-proc")) error = do_nested_proc(argv[0]);
 	key_err(error);
 done:
 	close_("}");
@@ -648,7 +668,7 @@ struct command { const char *name; int args; };
 static const struct command commands[] = {{"report", 0}, {"cat", 1}, {"ls", 1}, {"stat", 1}, {"statvfs", 1},
 	{"open", 2}, {"write", 2}, {"set", 2}, {"append", 2}, {"mkdir", 1}, {"rm", 1}, {"chmod", 2}, {"umount", 1},
 	{"mount", 3}, {"mknod", 4}, {"access", 1}, {"chroot", 1}, {"spawn", 0}, {"stdin", 0}, {"burn", 1}, {"nap", 1},
-	{"alloc", 1}, {"socket", 0}, {"out", 1}, {"quiet", 0}, {"say", 1}, {"complain", 1}, {"trap", 2}, {"exit", 1},
+	{"alloc", 1}, {"socket", 0}, {"nested-proc", 1}, {"out", 1}, {"quiet", 0}, {"say", 1}, {"complain", 1}, {"trap", 2}, {"exit", 1},
 	{"die", 1}, {"hold", 0}, {"pause", 0}, {"stop-on", 1}, {"exec", -1}, {NULL, 0}};
 
 static void stop(int number) { _exit(100 + number); }
