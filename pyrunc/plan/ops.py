@@ -41,30 +41,31 @@ class Signature:
     text: str
 
 
-def parse_ops(text: str) -> tuple[Signature, ...]:
-    """Parse the shim's list: a line an operation, its name, its signature and a text with tabs between
-    them."""
-    signatures = []
-    for line in text.splitlines():
-        name, signature, about = line.split("\t")
+def _lines() -> list[list[str]]:
+    """Return the shim's list: name, signature and text of each operation."""
+    text = _shim.ffi.string(_shim.lib.pyrunc_ops_text()).decode()
+    return [line.split("\t") for line in text.splitlines()]
+
+
+def signatures() -> tuple[Signature, ...]:
+    """Return the list of operations in full; what encoding needs of it stands in the tables below."""
+    found = []
+    for name, signature, text in _lines():
         words = signature.split()
         makes = words[:1] == [">"]
         pairs = [word.partition(":") for word in words[makes:]]
-        signatures.append(Signature(name, makes, tuple([(arg, kind) for arg, _, kind in pairs]), about))
-    return tuple(signatures)
+        found.append(Signature(name, makes, tuple([(arg, kind) for arg, _, kind in pairs]), text))
+    return tuple(found)
 
 
-SIGNATURES = parse_ops(_shim.ffi.string(_shim.lib.pyrunc_ops_text()).decode())
-NAMES = tuple([signature.name for signature in SIGNATURES])
+_LINES = _lines()
+NAMES = tuple([line[0] for line in _LINES])
 CODES = {name: code for code, name in enumerate(NAMES)}
-SLOT_ARGS = tuple([tuple([i for i, (_, t) in enumerate(s.args) if t == "slot"]) for s in SIGNATURES])
+_TYPES = [[word.partition(":")[2] for word in line[1].removeprefix(">").split()] for line in _LINES]
+SLOT_ARGS = tuple([tuple([i for i, kind in enumerate(types) if kind == "slot"]) for types in _TYPES])
 """By code: which arguments are slots."""
-BLOB_ARGS = tuple(
-    [
-        tuple([(i, t) for i, (_, t) in enumerate(s.args) if t in {"path", "str", "bytes", "strs"}])
-        for s in SIGNATURES
-    ]
-)
+_STORED = {"path", "str", "bytes", "strs"}
+BLOB_ARGS = tuple([tuple([(i, kind) for i, kind in enumerate(types) if kind in _STORED]) for types in _TYPES])
 """By code: which arguments live in the blob, and how."""
 
 
@@ -98,12 +99,13 @@ class Op:
         if self.name == "FSCONFIG":
             _, _, key, value = self.args
             return f"{key!s}={value!s}" if value else str(key)
-        for arg, (_, kind) in zip(self.args, SIGNATURES[self.code].args, strict=True):
+        for position, kind in BLOB_ARGS[self.code]:
+            arg = str(self.args[position])
             if kind == "path":
                 below = self.args[0] != SLOT_CWD and SLOT_ARGS[self.code]
-                return f"/{arg!s}" if below else str(arg)
+                return f"/{arg}" if below else arg
             if kind == "str":
-                return str(arg)
+                return arg
         return ""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sys import byteorder
 
 from pyrunc.plan.names import TABLES, VALUES
-from pyrunc.plan.ops import SIGNATURES, SLOT_CWD, SLOT_NONE
+from pyrunc.plan.ops import SLOT_CWD, SLOT_NONE, signatures
 from pyrunc.spec.tables import CAPABILITIES
 
 TYPE_CHECKING = False
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pyrunc.plan.ops import Op, Plan
 
+SIGNATURES = signatures()
 _COLUMN = 88
 _SHOWN = 32
 _INFINITY = 2**64 - 1
