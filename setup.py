@@ -1,7 +1,7 @@
-"""Build the three C programs of pyrunc: the executor (static, no libc), the shim (cffi, holds the executor's bytes) and the
-launcher (the `pyrunc` command itself).
+"""Build the three C programs of pyrunc, and the image of its modules.
 
-CC and CFLAGS are honoured. Whatever is missing is told in one line that says what to install.
+The executor is static and needs no C library; the shim (cffi) holds the executor's bytes; the launcher is the
+`pyrunc` command itself. CC and CFLAGS are honoured. Whatever is missing is told in one line: what to install.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import subprocess  # noqa: S404  # a compiler is a program
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -20,26 +20,29 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 CSRC = Path("csrc")
-EXECUTOR = [CSRC / f"{name}.c" for name in ("init", "check", "ops", "path", "copy", "talk", "program", "freestanding")]
-LAUNCHER = [CSRC / f"{name}.c" for name in ("launcher", "freestanding")]
-WARNINGS = ["-std=gnu11", "-Wall", "-Wextra", "-Wconversion"]
-# after the user's CFLAGS, so that a distribution's hardening flags (which call into libc) do not reach these two programs
-FREESTANDING = [
-    *("-Os", "-ffreestanding", "-fno-stack-protector", "-fno-pic", "-fno-pie", "-fno-lto", "-fomit-frame-pointer"),
-    *("-fno-asynchronous-unwind-tables", "-ffunction-sections", "-fdata-sections", "-U_FORTIFY_SOURCE"),
-    *("-nostdlib", "-static", "-Wl,-z,noseparate-code", "-Wl,-z,noexecstack", "-Wl,--build-id=none"),
-    *("-Wl,--gc-sections", "-Wl,--hash-style=gnu", "-s"),
-]
+EXECUTOR = "init check ops path copy talk program freestanding"
+LAUNCHER = "launcher freestanding"
+WARNINGS = "-std=gnu11 -Wall -Wextra -Wconversion"
+# They come after the user's CFLAGS: a distribution's hardening flags call into a C library.
+FREESTANDING = (
+    "-Os -ffreestanding -fno-stack-protector -fno-pic -fno-pie -fno-lto -fomit-frame-pointer "
+    "-U_FORTIFY_SOURCE -fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections -nostdlib -static -s "
+    "-Wl,-z,noseparate-code -Wl,-z,noexecstack -Wl,--build-id=none -Wl,--gc-sections"
+)
 MACHINES = ("x86_64", "aarch64")
 
+HEADERS = """
+#include <linux/close_range.h>
+#include <linux/mount.h>
+#include <linux/openat2.h>
+int probe = MOUNT_ATTR_NOSYMFOLLOW;
+"""
+NO_COMPILER = "a C compiler: apt-get install gcc libc6-dev (dnf install gcc glibc-devel)"
 PROBES = (
-    ("int probe;", "a C compiler that works: apt-get install gcc libc6-dev (or dnf install gcc glibc-devel)"),
-    ("#include <errno.h>\n#include <unistd.h>\nint probe;", "the C library's headers: apt-get install libc6-dev (or dnf install glibc-devel)"),
-    (
-        "#include <linux/openat2.h>\n#include <linux/mount.h>\n#include <linux/close_range.h>\nint probe = MOUNT_ATTR_NOSYMFOLLOW;",
-        "kernel headers of Linux 5.14 or later: apt-get install linux-libc-dev (or dnf install kernel-headers)",
-    ),
-    ("#include <Python.h>\nint probe;", "Python's headers: apt-get install python3-dev (or dnf install python3-devel)"),
+    ("int probe;", NO_COMPILER),
+    ("#include <unistd.h>", "the C library's headers: apt-get install libc6-dev (dnf install glibc-devel)"),
+    (HEADERS, "kernel headers of Linux 5.14: apt-get install linux-libc-dev (dnf install kernel-headers)"),
+    ("#include <Python.h>", "Python's headers: apt-get install python3-dev (dnf install python3-devel)"),
 )
 
 
@@ -50,52 +53,50 @@ def compiler() -> list[str]:
     for name in ("cc", "gcc", "clang"):
         if shutil.which(name):
             return [name]
-    raise SystemExit("pyrunc needs a C compiler: apt-get install gcc libc6-dev (or dnf install gcc glibc-devel)")
+    raise SystemExit(f"pyrunc needs {NO_COMPILER}")
 
 
-def cflags() -> list[str]:
-    """Return the user's CFLAGS as words."""
-    return shlex.split(os.environ.get("CFLAGS", ""))
+def compiles(text: str) -> bool:
+    """Tell whether a C file with this text compiles."""
+    include = [f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")]
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch, "probe.c")
+        source.write_text(text + "\n")
+        command = [*compiler(), *include, "-c", str(source), "-o", f"{scratch}/probe.o"]
+        try:
+            return subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603  # $CC
+        except OSError:  # $CC names no program
+            return False
 
 
 def check_host() -> None:
     """Raise SystemExit with one line when this host cannot build pyrunc."""
     if sys.platform != "linux" or os.uname().machine not in MACHINES:
         raise SystemExit(f"pyrunc runs on Linux on {' and '.join(MACHINES)} only")
-    python_h = [f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")]
-    with tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch, "probe.c")
-        for text, remedy in PROBES:
-            source.write_text(text + "\n")
-            command = [*compiler(), *python_h, "-c", str(source), "-o", f"{scratch}/probe.o"]
-            try:
-                found = subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603
-            except OSError:
-                found = False
-            if not found:
-                raise SystemExit(f"pyrunc needs {remedy}")
+    for text, remedy in PROBES:
+        if not compiles(text):
+            raise SystemExit(f"pyrunc needs {remedy}")
 
 
-def compile_static(sources: list[Path], output: Path, defines: dict[str, str]) -> None:
-    """Compile one of the two programs that need no C library."""
+def compile_static(names: str, output: Path, defines: dict[str, str]) -> None:
+    """Compile one of the two programs that need no C library from csrc/NAME.c, each of the names."""
     output.parent.mkdir(parents=True, exist_ok=True)
+    flags = [*shlex.split(os.environ.get("CFLAGS", "")), *WARNINGS.split(), *FREESTANDING.split()]
     macros = [f'-D{name}="{value}"' for name, value in defines.items()]
-    command = [*compiler(), *cflags(), *WARNINGS, *FREESTANDING, *macros, "-o", str(output), *map(str, sources)]
-    print(shlex.join(command))  # noqa: T201  # what a build shows
-    try:
-        subprocess.run(command, check=True)  # noqa: S603
-    except subprocess.CalledProcessError:
-        raise SystemExit(f"pyrunc: {output.name} does not compile: see the compiler's words above") from None
+    sources = [str(CSRC / f"{name}.c") for name in names.split()]
+    command = [*compiler(), *flags, *macros, "-o", str(output), *sources]
+    print(shlex.join(command))  # noqa: T201  # a build shows what it does
+    if subprocess.run(command, check=False).returncode:  # noqa: S603  # $CC
+        raise SystemExit(f"pyrunc: the {output.name} does not compile: the compiler says above why")
 
 
 def launcher_defines() -> dict[str, str]:
     """Return what the launcher is told of the interpreter that it is built for."""
-    base = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
     platlib = os.path.relpath(sysconfig.get_path("platlib"), sys.prefix)
     return {
         "PYTHON_NAME": f"python{sysconfig.get_python_version()}",
-        "PYTHON_PATH": base,
-        "PLATLIB": "lib/python3/dist-packages" if platlib.startswith("..") else platlib,
+        "PYTHON_PATH": os.path.realpath(getattr(sys, "_base_executable", sys.executable)),
+        "PLATLIB": "." if platlib.startswith("..") else platlib,
     }
 
 
@@ -112,19 +113,23 @@ class BuildPrograms(build_ext):
             extension.define_macros.append(("PYRUNC_EXECUTOR", f'"{executor}"'))
             extension.depends.append(str(executor))
         if not shutil.which((sysconfig.get_config_var("CC") or "cc").split()[0]):
-            os.environ.setdefault("CC", compiler()[0])  # the compiler of who built this Python is not here
+            os.environ.setdefault("CC", compiler()[0])  # what built this Python is not installed here
         super().run()
 
     def build_launcher(self) -> None:
-        """Build `build/bin/pyrunc`; in a checkout it finds the package through a link beside its directory."""
+        """Build build/bin/pyrunc. In a checkout it finds the package by a link beside its directory."""
         compile_static(LAUNCHER, Path("build/bin/pyrunc"), launcher_defines())
         link = Path("build/pyrunc")
         if self.inplace and not link.is_symlink():
             link.symlink_to("../pyrunc")
 
 
+class BuildModules(build_py):
+    """Copy the modules, then make the image of those that every command imports."""
+
+
 setup(
     cffi_modules=["csrc/build_shim.py:ffibuilder"],
-    cmdclass={"build_ext": BuildPrograms, "build_py": build_py},
+    cmdclass={"build_ext": BuildPrograms, "build_py": BuildModules},
     data_files=[("bin", ["build/bin/pyrunc"])],
 )

@@ -1,6 +1,6 @@
 """Declare the shim to cffi (API mode): functions by hand, constants from the text of plan_ops.h itself.
 
-The executor must have been built before: its path reaches shim.c as the macro PYRUNC_EXECUTOR, which setup.py defines.
+The executor must have been built before: setup.py gives its path to shim.c as the macro PYRUNC_EXECUTOR.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from cffi import FFI
 # setuptools wants paths relative to setup.py, which is where it runs
 CSRC = Path("csrc") if Path("csrc/plan_ops.h").exists() else Path(__file__).parent
 
-OP = re.compile(r"^\s*OP\((\w+),", re.M)
-DEFINE = re.compile(r"^#define ((?:PLAN|SLOT)_\w+) +[\w]+ *(?:/\*|$)", re.M)
+OP = re.compile(r"^\s*OP\((\w+),", re.MULTILINE)
+DEFINE = re.compile(r"^#define ((?:PLAN|SLOT)_\w+) +[\w]+ *(?:/\*|$)", re.MULTILINE)
 TALK = re.compile(r"\bTALK_\w+")
-DECLARATION = re.compile(r"^(?:const char|unsigned|int|long)[^;{]+;", re.M)
+DECLARATION = re.compile(r"^(?:const char|unsigned|int|long)[^;{]+;", re.MULTILINE)
 
 
 def declarations() -> str:

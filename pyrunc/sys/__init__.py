@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # typeshed does not know it
 import os
 from errno import ENOSPC
-
-import _signal
 
 from pyrunc._shim import ffi, lib
 
@@ -31,10 +30,10 @@ def _check(result: int, filename: str | None = None) -> int:
 def spawn(
     clone_flags: int, cgroup_fd: int, exe: int, stdio: tuple[int, int, int], preserve: int, fds: Sequence[int]
 ) -> tuple[int, int]:
-    """Start the executor `exe` by clone3(2); return its pid and a pidfd. A failed execveat(2) leaves no process.
+    """Start the executor `exe` by clone3(2); return its pid and a pidfd.
 
-    In it, stdio are fds 0-2, our own fds 3 .. 3+preserve-1 stay as they are, `fds` follow them, and nothing else is open.
-    With `cgroup_fd` (-1 for none) it is born in that cgroup.
+    In it, stdio are fds 0-2, our own fds 3 .. 3+preserve-1 stay as they are, `fds` follow them, and nothing else
+    is open. With `cgroup_fd` (-1 for none) it is born in that cgroup. A failed execveat(2) leaves no process.
     """
     pidfd = ffi.new("int *")
     pid: int = lib.pyrunc_spawn(clone_flags, cgroup_fd, exe, stdio, preserve, fds, len(fds), pidfd)
@@ -55,7 +54,7 @@ def executor_bytes() -> bytes:
 
 
 def executor_tmpfile(directories: Sequence[str] = _EXECUTABLE_DIRS) -> int:
-    """Return the executor in a file without a name, open for reading only, in the first directory that allows that."""
+    """Return the executor in a file without a name, in the first directory that allows that."""
     error = OSError(ENOSPC, os.strerror(ENOSPC))
     for directory in directories:
         try:
