@@ -130,9 +130,14 @@ def _for_terminal(level: str, message: str) -> str:
 
 
 def quote(text: str) -> str:
-    """Return a value of a text line: bare if it is plain, else quoted as Go's %q does."""
+    """Return a value of a text line: bare if it is plain, else quoted."""
     if text and PLAIN.issuperset(text):
         return text
+    return go_quote(text)
+
+
+def go_quote(text: str) -> str:
+    """Return a string as Go's %q prints it."""
     return '"' + escape(text.replace("\\", r"\\").replace('"', r"\"")) + '"'
 
 

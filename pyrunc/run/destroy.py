@@ -6,7 +6,6 @@ made, so that there is a next one.
 
 from __future__ import annotations
 
-import _signal
 import os
 import select
 
@@ -16,27 +15,36 @@ from pyrunc.run.hooks import run_hook, state_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
+
     from pyrunc.cgroup.manager import Manager
     from pyrunc.spec.model import Hooks
     from pyrunc.state import Entry
+else:
+    import _signal  # the public module imports enum
 
 PATIENCE_MS = 10_000
 
 
 def destroy(entry: Entry, hooks: Hooks | None, *, manager: Manager | None = None) -> None:
-    """Kill what is left, remove what was made, run the poststop hooks. Raises OpError when something cannot be removed.
+    """Kill what is left, remove what was made, run the poststop hooks. Raises OpError for what cannot be removed.
 
     A poststop hook that fails is a warning; the ones after it still run (LC-13).
     """
     manager = manager or entry.manager()
-    end_process(entry)
-    manager.kill(_signal.SIGKILL)  # all of it at once; with a pid namespace of its own nothing is left by now
-    manager.delete()
-    entry.remove()
+    end_process(entry, manager)
+    sweep(entry, manager)
     run_poststop(entry, hooks)
 
 
-def end_process(entry: Entry) -> None:
+def sweep(entry: Entry, manager: Manager) -> None:
+    """Kill whatever is in the cgroup, and remove it and the state directory. Raises OpError."""
+    manager.kill(_signal.SIGKILL)  # with a pid namespace of its own nothing is left by now
+    manager.delete()
+    entry.remove()
+
+
+def end_process(entry: Entry, manager: Manager) -> None:
     """SIGKILL the container's process and wait for its end. Raises OpError when it does not end."""
     try:
         pidfd = entry.open_pidfd()
@@ -44,12 +52,14 @@ def end_process(entry: Entry) -> None:
         return  # it has ended, or never was
     try:
         entry.signal(_signal.SIGKILL)
+        if manager.frozen():
+            manager.thaw()  # on v1, what is frozen does not even die
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         if not poll.poll(PATIENCE_MS):
             raise OpError("container init still running")
     except StateError:
-        return
+        return  # it ended by itself
     finally:
         os.close(pidfd)
 

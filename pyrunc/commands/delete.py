@@ -1,0 +1,78 @@
+"""`pyrunc delete ID`: remove a container that is not running; with --force, whatever there is of it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from pyrunc.errors import StateError
+from pyrunc.run.destroy import destroy, sweep
+from pyrunc.state import CGROUP, NO_SUCH, STATE, open_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.commands import Args
+    from pyrunc.state import Entry
+
+PATIENCE = 10.0
+"""Seconds to wait for another command to leave the container alone."""
+PAUSE = 0.01
+
+
+def run(args: Args) -> int:
+    """Delete the container. An unknown one is an error, and a success with --force."""
+    name, force = args.positionals[0], bool(args.options["force"])
+    try:
+        with open_root(args).open_directory(name) as entry:
+            _delete(entry, force=force)
+    except StateError as error:
+        if not (force and str(error) == NO_SUCH):
+            raise
+    return 0
+
+
+def _delete(entry: Entry, *, force: bool) -> None:
+    _lock(entry)
+    try:
+        entry.load()
+    except StateError as error:
+        _delete_leftover(entry, error, force=force)
+        return
+    status = entry.status()
+    if not (force or status in ("stopped", "created")):
+        raise StateError(f"cannot delete container {entry.name} that is not stopped: {status}")
+    spec = entry.read_spec() if entry.container.hooks else None
+    destroy(entry, spec.hooks if spec is not None else None)
+
+
+def _lock(entry: Entry) -> None:
+    """Lock the container, but do not wait for ever: a hook of the command that holds it may be stuck."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(entry.dir_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise StateError(f"container {entry.name}: another command is still working on it") from None
+            time.sleep(PAUSE)
+        else:
+            entry.locked = True
+            return
+
+
+def _delete_leftover(entry: Entry, error: StateError, *, force: bool) -> None:
+    """Remove what has no state that can be read (`error`), if it is ours; unless forced, raise the error all the same.
+
+    `create` begins with the record of the cgroup, so a directory with one is ours, and an empty one is nobody's. Any
+    other belongs to another runtime, with which a root may be shared.
+    """
+    names = set(os.listdir(entry.dir_fd))
+    if STATE in names and not force:
+        raise error  # damaged: it can still be looked at
+    if CGROUP in names:
+        sweep(entry, entry.recorded_manager())
+    elif names <= {f".{CGROUP}"}:
+        entry.remove()
+    if not force:
+        raise error

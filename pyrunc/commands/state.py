@@ -1,0 +1,38 @@
+"""`pyrunc state ID`: the state as JSON."""
+
+from __future__ import annotations
+
+from pyrunc.commands import write
+from pyrunc.spec.jsontext import dumps
+from pyrunc.state import open_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.commands import Args
+    from pyrunc.state import Entry
+
+
+def run(args: Args) -> int:
+    """Print the state, without a final newline, as runC does."""
+    with open_root(args).open(args.positionals[0]) as entry:
+        write(dumps(state_of(entry), "  ", go_html_escape=True))
+    return 0
+
+
+def state_of(entry: Entry, owner: str = "") -> dict[str, object]:
+    """Return the state (runtime.md, State) with runC's properties beside it, in its order."""
+    container = entry.container
+    status = entry.status()
+    state: dict[str, object] = {
+        "ociVersion": container.oci_version,
+        "id": container.id,
+        "pid": 0 if status == "stopped" else container.init_process_pid,
+        "status": status,
+        "bundle": container.bundle,
+        "rootfs": container.rootfs,
+        "created": container.created,
+    }
+    if container.annotations:
+        state["annotations"] = container.annotations
+    state["owner"] = owner
+    return state
