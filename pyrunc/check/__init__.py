@@ -259,10 +259,16 @@ def check_devices(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
                 yield Fault(f"{device.at}.{key}", "required for a device that is no fifo")
 
 
+def check_device_rules(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
+    """DA-2: access is made of r, w and m."""
+    for rule in spec.linux.resources.devices:
+        if rule.access and rule.access.strip("rwm"):
+            yield Fault(f"{rule.at}.access", f"{quoted(rule.access)} is not made of r, w and m")
+
+
 def check_resources(spec: Spec, facts: CheckFacts) -> Iterator[Fault]:
-    """The rules of `pyrunc.check.resources`, for a config that limits anything but devices."""
-    values = spec.linux.resources.__dict__
-    if len(values) > 1 or spec.linux.resources.devices:
+    """The rules of `pyrunc.check.resources`, for a config that limits more than devices."""
+    if spec.linux.resources.__dict__.keys() - {"at", "devices"}:
         from pyrunc.check import resources
 
         for rule in resources.CHECKS:
@@ -316,6 +322,7 @@ CHECKS: tuple[Rule, ...] = (
     *mounts.CHECKS,
     *namespaces.CHECKS,
     check_devices,
+    check_device_rules,
     check_resources,
     check_rare_parts,
 )

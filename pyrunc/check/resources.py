@@ -1,4 +1,4 @@
-"""Rules on `linux.resources`. Loaded when a config has any."""
+"""Rules on `linux.resources`. Loaded when a config has more than rules on devices."""
 
 from __future__ import annotations
 
@@ -12,13 +12,6 @@ if TYPE_CHECKING:
 
     from pyrunc.check.common import CheckFacts
     from pyrunc.spec.model import BlockIO, Resources, WeightDevice
-
-
-def check_device_rules(resources: Resources, _facts: CheckFacts) -> Iterator[Fault]:
-    """DA-2: access is made of r, w and m."""
-    for rule in resources.devices:
-        if rule.access and rule.access.strip("rwm"):
-            yield Fault(f"{rule.at}.access", f"{quoted(rule.access)} is not made of r, w and m")
 
 
 def check_memory(resources: Resources, _facts: CheckFacts) -> Iterator[Fault]:
@@ -82,7 +75,6 @@ def check_unified(resources: Resources, _facts: CheckFacts) -> Iterator[Fault]:
 
 
 CHECKS = (
-    check_device_rules,
     check_memory,
     check_cpu,
     check_block_io,

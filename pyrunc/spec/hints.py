@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from pyrunc.spec.jsontext import quoted
+from pyrunc.errors import Fault
+from pyrunc.spec.declare import List, Map, fields_of
+from pyrunc.spec.jsontext import key_at, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Iterator
+
+    from pyrunc.spec.declare import Kind
 
 _LISTED = 12  # an enumeration longer than this is not spelt out
 
@@ -74,3 +78,21 @@ def _distance(one: str, other: str) -> int:
             row.append(cost)
         before, above = above, row
     return above[-1]
+
+
+def slips(value: object, kind: Kind, at: str = "") -> Iterator[Fault]:
+    """Find properties, at any depth, that will be ignored but look like a known one that is absent."""
+    if isinstance(kind, List) and isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from slips(child, kind.of, f"{at}[{index}]")
+    elif isinstance(kind, Map) and isinstance(value, dict):
+        for key, child in value.items():
+            yield from slips(child, kind.of, key_at(at, key))
+    elif isinstance(kind, type) and isinstance(value, dict):
+        kinds = {field.key: field.kind for field in fields_of(kind)}
+        absent = [key for key in kinds if key not in value]
+        for key, child in value.items():
+            if key in kinds:
+                yield from slips(child, kinds[key], key_at(at, key))
+            elif meant := nearest(key, absent):
+                yield Fault(key_at(at, key), "unknown, so ignored", f"did you mean {quoted(meant)}?")

@@ -36,7 +36,7 @@ class DeviceRule(Node):
     minor: int | None = opt(ANY_MINOR)
     "The minor number; any when absent."
     access: str | None = opt(STR)
-    "Some of `r`, `w` and `m` (mknod)."
+    "Some of `r`, `w` and `m` (mknod); all three when absent."
 
 
 class Memory(Node):
