@@ -67,7 +67,7 @@ def _root_faults(spec: Spec, bundle: str) -> Iterator[Fault]:
 def _own_network_faults(spec: Spec) -> Iterator[Fault]:
     """In a network namespace that is our own by its path, net.* would change the host (as runC compares)."""
     network = find_namespace(spec, "network")
-    names = [name for name in spec.linux.sysctl if name.startswith(("net.", "net/"))]
+    names = [name for name in spec.linux.sysctl if namespaces.sysctl_name(name).startswith("net.")]
     if network is None or not network.path or not names:
         return
     try:
@@ -166,8 +166,9 @@ def check_capabilities(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
     sets = spec.process.capabilities if spec.process else None
     if sets is None:
         return
+    permitted = set(sets.permitted)
     for name in sets.effective:
-        if name in CAPABILITIES and name not in sets.permitted:
+        if name in CAPABILITIES and name not in permitted:
             yield Fault("process.capabilities.effective", f"{name} is not in permitted")
 
 
@@ -184,8 +185,9 @@ def warn_of_capabilities(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
     if unknown:
         shown = " ".join([quoted(name).strip('"') for name in unknown])
         yield Fault("", f"ignoring unknown or unavailable capabilities: [{shown}]", _capability_hint(unknown))
+    raisable = set(sets.permitted).intersection(sets.inheritable)
     for name in sets.ambient:
-        if name in CAPABILITIES and (name not in sets.permitted or name not in sets.inheritable):
+        if name in CAPABILITIES and name not in raisable:
             yield Fault("", f"can't raise ambient capability {name}: operation not permitted")
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pyrunc._record import record as _record
+from pyrunc._record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dataclasses import dataclass as record
-
     from pyrunc.spec.model import Namespace, Spec
-else:
-    record = _record
 
 
 @record

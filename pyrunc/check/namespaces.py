@@ -122,9 +122,9 @@ def _rootless_option_faults(spec: Spec) -> Iterator[Fault]:
 
 def check_sysctls(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
     """SY-1: a kernel parameter is set only where it belongs to a namespace of the container."""
+    kinds = {namespace.type for namespace in spec.linux.namespaces}
     for key in spec.linux.sysctl:
-        name = sysctl_name(key)
-        message = _sysctl_refusal(spec, name) if name else "sysctl %s is not in a separate kernel namespace"
+        message = _sysctl_refusal(sysctl_name(key), kinds)
         if message:
             yield Fault(key_at("linux.sysctl", key), message % quoted(key))
 
@@ -142,21 +142,17 @@ def sysctl_name(key: str) -> str:
     return "" if any(not part.strip("/") for part in parts) else key
 
 
-def _sysctl_refusal(spec: Spec, name: str) -> str:
+def _sysctl_refusal(name: str, kinds: set[str]) -> str:
     if name in IPC_SYSCTLS or name.startswith("fs.mqueue."):
-        shared = find_namespace(spec, "ipc") is None
-        return "sysctl %s is not allowed in the hosts ipc namespace" if shared else ""
+        return "" if "ipc" in kinds else "sysctl %s is not allowed in the hosts ipc namespace"
     if name.startswith("net."):
-        shared = find_namespace(spec, "network") is None
-        return "sysctl %s not allowed in host network namespace" if shared else ""
+        return "" if "network" in kinds else "sysctl %s not allowed in host network namespace"
     if name.startswith("user."):
-        shared = find_namespace(spec, "user") is None
-        return "setting ucounts without a user namespace not allowed: %s" if shared else ""
-    if find_namespace(spec, "uts") is not None:
-        if name == "kernel.domainname":
-            return ""
-        if name == "kernel.hostname":
-            return 'sysctl %s is not allowed as it conflicts with the OCI "hostname" field'
+        return "" if "user" in kinds else "setting ucounts without a user namespace not allowed: %s"
+    if "uts" in kinds and name == "kernel.domainname":
+        return ""
+    if "uts" in kinds and name == "kernel.hostname":
+        return 'sysctl %s is not allowed as it conflicts with the OCI "hostname" field'
     return "sysctl %s is not in a separate kernel namespace"
 
 

@@ -135,7 +135,7 @@ def fields_of(cls: type[Node]) -> tuple[Field, ...]:
     """Return the properties of a record in the order of their declaration."""
     return tuple(
         [
-            Field(key or camel(name), name, kind, required, default)  # type: ignore[call-arg]  # see _record.py
+            Field(key or camel(name), name, kind, required, default)
             for name, (kind, key, required, default) in cls.declared.items()
         ]
     )

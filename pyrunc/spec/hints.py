@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from pyrunc.spec.declare import Kind
 
 _LISTED = 12  # an enumeration longer than this is not spelt out
+_STRANGERS = 50  # an object with more unknown keys than this has no slip in it
 
 
 def key_hint(wanted: str, present: Iterable[str], known: Container[str]) -> str:
     """Return a hint where a key that means nothing looks like the missing one."""
-    strangers = [key for key in present if key not in known]
+    strangers = [key for key in present if key not in known][:_STRANGERS]
     meant = nearest(wanted, strangers)
     return f"did you mean {quoted(wanted)} by {quoted(meant)}?" if meant else ""
 
@@ -90,7 +91,7 @@ def slips(value: object, kind: Kind, at: str = "") -> Iterator[Fault]:
             yield from slips(child, kind.of, key_at(at, key))
     elif isinstance(kind, type) and isinstance(value, dict):
         kinds = {field.key: field.kind for field in fields_of(kind)}
-        absent = [key for key in kinds if key not in value]
+        absent = [key for key in kinds if key not in value] if len(value) - len(kinds) < _STRANGERS else []
         for key, child in value.items():
             if key in kinds:
                 yield from slips(child, kinds[key], key_at(at, key))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _readers: dict[Kind, Reader] = {}
 _new = object.__new__
+_HINTED = 100  # a file with more faults than this has no slip in it
 _VOID: object = None  # stands for a value that was refused, in a record that nobody will see
 
 
@@ -130,10 +131,13 @@ def _enum_reader(kind: Enum) -> Reader:
             return value
         if not isinstance(value, str):
             return _fault(faults, at, key, "a string", value)
-        from pyrunc.spec.hints import enum_hint
-
         message = kind.refuse % quoted(value) if kind.refuse else f"{quoted(value)} is not a value of this"
-        faults.append(Fault(_place(at, key), message, enum_hint(value, kind.values)))
+        hint = ""
+        if len(faults) < _HINTED:
+            from pyrunc.spec.hints import enum_hint
+
+            hint = enum_hint(value, kind.values)
+        faults.append(Fault(_place(at, key), message, hint))
         return _VOID
 
     return read
@@ -185,16 +189,21 @@ def _place(at: str, key: str | int) -> str:
 
 
 def _fault(faults: list[Fault], at: str, key: str | int, expected: str, value: object) -> object:
-    from pyrunc.spec.hints import type_hint
+    hint = ""
+    if len(faults) < _HINTED:
+        from pyrunc.spec.hints import type_hint
 
-    message = f"expected {expected}, got {shown(value)}"
-    faults.append(Fault(_place(at, key), message, type_hint(expected, value)))
+        hint = type_hint(expected, value)
+    faults.append(Fault(_place(at, key), f"expected {expected}, got {shown(value)}", hint))
     return _VOID
 
 
 def _missing(
     faults: list[Fault], here: str, wanted: str, value: dict[str, object], known: Container[str]
 ) -> None:
-    from pyrunc.spec.hints import key_hint
+    hint = ""
+    if len(faults) < _HINTED:
+        from pyrunc.spec.hints import key_hint
 
-    faults.append(Fault(key_at(here, wanted), "required, but missing", key_hint(wanted, value, known)))
+        hint = key_hint(wanted, value, known)
+    faults.append(Fault(key_at(here, wanted), "required, but missing", hint))

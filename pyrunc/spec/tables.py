@@ -6,13 +6,7 @@ aarch64, which agree on all of them.
 
 from __future__ import annotations
 
-from pyrunc._record import record as _record
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from dataclasses import dataclass as record
-else:
-    record = _record
+from pyrunc._record import record
 
 # linux/mount.h, for mount_setattr(2) and fsmount(2)
 _RDONLY, _NOSUID, _NODEV, _NOEXEC = 0x1, 0x2, 0x4, 0x8
