@@ -8,17 +8,14 @@ from __future__ import annotations
 import os
 from errno import ENOENT
 
-from pyrunc._record import record as _record
+from pyrunc._record import record
 from pyrunc.errors import Fault, HostError, SpecError, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dataclasses import dataclass as record
     from typing import TypeVar
 
     _T = TypeVar("_T")
-else:
-    record = _record
 
 
 @record

@@ -7,20 +7,17 @@ and one that the kernel could not hold is an error, as in runc.
 
 from __future__ import annotations
 
-from pyrunc._record import record as _record
+from pyrunc._record import record
 from pyrunc.cgroup.limits import Write, refuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from dataclasses import dataclass as record
     from typing import TypeAlias
 
     from pyrunc.spec.resources import DeviceRule
 
     Key: TypeAlias = tuple[str, str, str]
-else:
-    record = _record
 
 ALL = "*"
 ACCESS = "rwm"

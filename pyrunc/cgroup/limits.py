@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pyrunc._record import record as _record
+from pyrunc._record import record
 from pyrunc.errors import Fault, SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dataclasses import dataclass as record
-
     from pyrunc.spec.resources import HugepageLimit, Rdma, Resources, ThrottleDevice
-else:
-    record = _record
 
 MAX = "max"
 

@@ -149,7 +149,11 @@ class Manager:
         Somebody else's write of its pid would wait for an RCU grace period, 10 ms and more (cgroup_procs_write_start
         in kernel/cgroup/cgroup.c). None where a hierarchy may yet be dropped.
         """
-        return () if self.lenient else tuple([f"{place.path}/tasks" for place in self.places if place.controllers])
+        return (
+            ()
+            if self.lenient
+            else tuple([f"{place.path}/tasks" for place in self.places if place.controllers])
+        )
 
     def open_tasks(self) -> dict[str, int]:
         """Open these files; the caller owns the descriptors. Raises OpError."""
@@ -158,7 +162,9 @@ class Manager:
             path = f"{place.path}/tasks"
             if path in self.tasks():
                 try:
-                    fds[path] = os.open("tasks", os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.fd_of(place))
+                    fds[path] = os.open(
+                        "tasks", os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.fd_of(place)
+                    )
                 except OSError as error:
                     raise refusal(f"{JOIN}: open {path}", error) from None
         return fds
