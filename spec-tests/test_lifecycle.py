@@ -41,7 +41,7 @@ def check_state(state: dict, **exact: object) -> None:
 # ---- state ----
 
 
-@req("ST-1", "ST-2", "ST-3", "ST-4", "ST-6", "ST-8", "ST-11", "QS-3", "CR-3", "SC-1", "OP-1", "SP-1")
+@req("ST-1", "ST-2", "ST-3", "ST-4", "ST-5", "ST-6", "ST-8", "ST-11", "QS-3", "CR-3", "SC-1", "OP-1", "SP-1")
 def test_state_in_every_phase(runtime, bundle):
     c = runtime.create(bundle.probe("hold"))
     check_state(c.state(), id=c.id, status="created", bundle=str(bundle.path))
