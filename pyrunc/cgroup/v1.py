@@ -50,11 +50,6 @@ class ManagerV1(Manager):
                 return self.fd_of(place)
         return -1
 
-    def clone_fd(self) -> int:
-        """Return the unified hierarchy's directory for CLONE_INTO_CGROUP: one that need not be joined later."""
-        unified = [place.fd for place in self.places if not place.controllers]
-        return unified[0] if unified and not (self.lenient or self.unprivileged) else -1
-
     def _made(self, place: Place, mount: int, made: list[str]) -> None:
         """Give a cpuset the CPUs and memory nodes of its parent: with none, nothing could join it."""
         if "cpuset" in place.controllers:
