@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,11 +25,14 @@ class Timer:
     def __init__(self, scratch: Path) -> None:
         self.path = str(scratch / "timed")
         source = Path(__file__).with_name("timed.c")
-        built = subprocess.run(
-            ["cc", "-static", "-O2", "-o", self.path, source], capture_output=True, text=True, check=False
-        )
+        compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), "cc")
+        command = [*compiler.split(), "-static", "-O2", "-o", self.path, str(source)]
+        try:
+            built = subprocess.run(command, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            common.die(f"{compiler}: not found (apt install gcc libc6-dev)")
         if built.returncode:
-            common.die(f"cc {source.name}: {built.stderr.strip().splitlines()[-1]}")
+            common.die(f"{compiler} {source.name}: {built.stderr.strip().splitlines()[-1]}")
         self.log = scratch / "output"
 
     def __call__(self, *command: str, limit: float = 30) -> tuple[float, int, int]:

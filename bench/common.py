@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 REPO = Path(__file__).resolve().parent.parent
 ROOTFS = REPO / "bundles" / "rootfs"
@@ -18,7 +19,7 @@ _PRIVATE = "PYRUNC_BENCH_PRIVATE"
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def die(text: str) -> None:
+def die(text: str) -> NoReturn:
     """End with one line on standard error."""
     print(f"{Path(sys.argv[0]).name}: {text}", file=sys.stderr)
     sys.exit(2)
