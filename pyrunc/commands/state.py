@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyrunc.commands import write
+from pyrunc.consts import SPEC_VERSION
 from pyrunc.spec.jsontext import dumps
 from pyrunc.state import open_root
 
@@ -24,7 +25,7 @@ def state_of(entry: Entry, owner: str = "") -> dict[str, object]:
     container = entry.container
     status = entry.status()
     state: dict[str, object] = {
-        "ociVersion": container.oci_version,
+        "ociVersion": SPEC_VERSION,
         "id": container.id,
         "pid": 0 if status == "stopped" else container.init_process_pid,
         "status": status,
