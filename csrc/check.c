@@ -13,8 +13,7 @@ struct shape {
 };
 
 /* A type is a word: it ends at the space before the next argument, or at the end of the line. */
-static enum type type_of(const char *word)
-{
+static enum type type_of(const char *word) {
   static const struct { char name[6]; unsigned char type; } types[] = {
     {"slot", SLOT}, {"path", PATH}, {"str", STR}, {"bytes", BYTES}, {"strs", STRS}, {"fd", FD}, {"id", ID},
   };
@@ -28,30 +27,31 @@ static enum type type_of(const char *word)
   return NUMBER;
 }
 
-static void learn_shapes(struct shape shapes[OP_COUNT])
-{
+static void learn_shapes(struct plan *plan, struct shape shapes[OP_COUNT]) {
   const char *p = plan_text;
   for (unsigned int op = 0; op < OP_COUNT; op++) {
     unsigned int n = 0;
     while (*p++ != '\t')
       continue;
     shapes[op] = (struct shape){.fills = *p == '>'};
+    plan->slots[op] = 0;
     for (; *p != '\n'; p++)
-      if (*p == ':' && n < 5)
-        shapes[op].type[n++] = (unsigned char)type_of(p + 1);
+      if (*p == ':' && n < 5) {
+        shapes[op].type[n] = (unsigned char)type_of(p + 1);
+        plan->slots[op] = (unsigned char)(plan->slots[op] | (shapes[op].type[n] == SLOT) << n);
+        n++;
+      }
     p++;
   }
 }
 
-static int has_strings(const char *p, const char *end, size count)
-{
+static int has_strings(const char *p, const char *end, size count) {
   while (count && p < end)
     count -= !*p++;
   return !count;
 }
 
-static int good_arg(const struct plan *plan, enum type type, unsigned long long a)
-{
+static int good_arg(const struct plan *plan, enum type type, unsigned long long a) {
   unsigned int blob = plan->header->blob, low = (unsigned int)a, high = (unsigned int)(a >> 32);
   switch (type) {
   case NOTHING:
@@ -75,15 +75,9 @@ static int good_arg(const struct plan *plan, enum type type, unsigned long long 
   return 0;
 }
 
-static int good_stdio(unsigned long long stdio)
-{
-  unsigned long long in = stdio & 0xffff, out = stdio >> 16;
-  return (in < PLAN_SLOTS || in == SLOT_NONE) && (out < PLAN_SLOTS || out == SLOT_NONE);
-}
-
 /* What the signature alone does not say. */
-static int good_op(const struct plan_record *op, int fills)
-{
+static int good_op(const struct plan_record *op, int fills) {
+  unsigned long long in = op->a[3] & 0xffff, out = op->a[3] >> 16; /* of SPAWN */
   unsigned int last = SLOT_NONE;
   switch (op->code) {
   case OP_RPC:
@@ -94,7 +88,7 @@ static int good_op(const struct plan_record *op, int fills)
   case OP_CLOSEFROM:
     return op->out == SLOT_NONE && op->a[0] > 2;
   case OP_SPAWN:
-    return op->out == SLOT_NONE && good_stdio(op->a[3]);
+    return op->out == SLOT_NONE && (in < PLAN_SLOTS || in == SLOT_NONE) && (out < PLAN_SLOTS || out == SLOT_NONE);
   default:
     last = op->out;
     if (fills != (op->out != SLOT_NONE))
@@ -103,31 +97,22 @@ static int good_op(const struct plan_record *op, int fills)
   return last == SLOT_NONE || (op->out > SLOT_TALK && last < PLAN_SLOTS);
 }
 
-static int good_header(const struct plan_header *header, size length)
-{
+static int good_header(const struct plan_header *header, size length) {
   return length >= sizeof(*header) && header->magic == PLAN_MAGIC && header->hash == plan_hash() &&
          header->ops <= 0xffff && header->inputs < PLAN_SLOTS - SLOT_TALK &&
          length == sizeof(*header) + header->ops * sizeof(struct plan_record) + header->blob &&
          (!header->blob || !((const char *)header)[length - 1]);
 }
 
-/* Return 0 and fill `plan` and, per operation, the mask of arguments that are slots; else the number of the bad record,
- * counted from 1, or -1 for a bad header.
- */
-long plan_check(struct plan *plan, const void *data, size length, unsigned char slot_args[OP_COUNT])
-{
+/* Return 0 and fill `plan`; else the number of the bad record, counted from 1, or -1 for a bad header. */
+long plan_check(struct plan *plan, const void *data, size length) {
   struct shape shapes[OP_COUNT];
   plan->header = data;
   if (!good_header(data, length))
     return -1;
   plan->ops = (const struct plan_record *)(plan->header + 1);
   plan->blob = (const char *)(plan->ops + plan->header->ops);
-  learn_shapes(shapes);
-  for (unsigned int op = 0; op < OP_COUNT; op++) {
-    slot_args[op] = 0;
-    for (unsigned int k = 0; k < 5; k++)
-      slot_args[op] = (unsigned char)(slot_args[op] | (shapes[op].type[k] == SLOT) << k);
-  }
+  learn_shapes(plan, shapes);
   for (unsigned int i = 0; i < plan->header->ops; i++) {
     const struct plan_record *op = &plan->ops[i];
     if (op->code >= OP_COUNT || op->skip >= plan->header->ops - i || !good_op(op, shapes[op->code].fills))

@@ -7,8 +7,7 @@
 
 enum { DEPTH = 128, READ_FLAGS = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC };
 
-static long copy_content(int from, int to, size length)
-{
+static long copy_content(int from, int to, size length) {
   long n = 0;
   while (length && (n = SYS(sendfile, to, from, 0, length)) > 0)
     length -= (size)n;
@@ -16,8 +15,7 @@ static long copy_content(int from, int to, size length)
 }
 
 /* Which attributes a file system takes is its own affair: tmpfs has no user.*, a user namespace no trusted.*. */
-static long copy_xattrs(int from, int to)
-{
+static long copy_xattrs(int from, int to) {
   char names[1024], value[1024];
   long n = SYS(flistxattr, from, names, sizeof(names));
   if (n < 0)
@@ -32,59 +30,53 @@ static long copy_xattrs(int from, int to)
 }
 
 /* Owner before mode, since chown(2) clears set-user-ID; times last, since all else changes them. */
-static long copy_meta(int from, int to, const struct stat *stat)
-{
+static long copy_meta(int from, int to, const struct stat *stat) {
   struct __kernel_timespec times[2] = {{(long long)stat->st_atime, (long long)stat->st_atime_nsec},
                                        {(long long)stat->st_mtime, (long long)stat->st_mtime_nsec}};
-  long done = SYS(fchown, to, stat->st_uid, stat->st_gid);
-  if (!done)
-    done = SYS(fchmod, to, stat->st_mode & 07777);
-  if (!done)
-    done = copy_xattrs(from, to);
-  return done ? done : SYS(utimensat, to, 0, times, 0);
+  TRY(SYS(fchown, to, stat->st_uid, stat->st_gid));
+  TRY(SYS(fchmod, to, stat->st_mode & 07777));
+  TRY(copy_xattrs(from, to));
+  return SYS(utimensat, to, 0, times, 0);
 }
 
-static long copy_link(int from, int to, const char *name, const struct stat *stat)
-{
+static long copy_link(int from, int to, const char *name, const struct stat *stat) {
   char target[PATH_MAX];
   long n = SYS(readlinkat, from, name, target, sizeof(target) - 1);
-  if (n < 0)
-    return n;
+  TRY(n);
   target[n] = 0;
-  n = SYS(symlinkat, target, to, name);
-  return n ? n : SYS(fchownat, to, name, stat->st_uid, stat->st_gid, AT_SYMLINK_NOFOLLOW);
+  TRY(SYS(symlinkat, target, to, name));
+  return SYS(fchownat, to, name, stat->st_uid, stat->st_gid, AT_SYMLINK_NOFOLLOW);
 }
 
 static long copy_dir(int from, int to, int depth);
 
-static long copy_opened(int from, int to, const char *name, int depth)
-{
+static long copy_inode(int from, int to, const struct stat *stat, int depth) {
+  TRY(S_ISDIR(stat->st_mode) ? copy_dir(from, to, depth - 1) : copy_content(from, to, (size)stat->st_size));
+  return copy_meta(from, to, stat);
+}
+
+static long open_copy(int to, const char *name, const struct stat *stat) {
+  if (S_ISREG(stat->st_mode))
+    return SYS(openat, to, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  TRY(S_ISDIR(stat->st_mode) ? SYS(mkdirat, to, name, 0700) : -ESTALE); /* swapped since it was looked at */
+  return SYS(openat, to, name, READ_FLAGS | O_DIRECTORY);
+}
+
+static long copy_opened(int from, int to, const char *name, int depth) {
   struct stat stat;
-  long in = SYS(openat, from, name, READ_FLAGS), out, done;
-  if (in < 0)
-    return in;
-  done = SYS(fstat, in, &stat);
-  if (!done && !S_ISREG(stat.st_mode) && !S_ISDIR(stat.st_mode))
-    done = -ESTALE; /* swapped since it was looked at */
-  if (!done && S_ISDIR(stat.st_mode))
-    done = SYS(mkdirat, to, name, 0700);
-  out = done ? done
-             : SYS(openat, to, name, S_ISDIR(stat.st_mode) ? READ_FLAGS | O_DIRECTORY : O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (out >= 0) {
-    done = S_ISDIR(stat.st_mode) ? copy_dir((int)in, (int)out, depth - 1) : copy_content((int)in, (int)out, (size)stat.st_size);
-    done = done ? done : copy_meta((int)in, (int)out, &stat);
-    SYS(close, out);
-  }
+  long in = SYS(openat, from, name, READ_FLAGS);
+  TRY(in);
+  long done = SYS(fstat, in, &stat), out = done ? done : open_copy(to, name, &stat);
+  if (out >= 0)
+    done = copy_inode((int)in, (int)out, &stat, depth);
+  close_fd(out);
   SYS(close, in);
   return out < 0 ? out : done;
 }
 
-static long copy_entry(int from, int to, const char *name, int depth)
-{
+static long copy_entry(int from, int to, const char *name, int depth) {
   struct stat stat;
-  long done = SYS(newfstatat, from, name, &stat, AT_SYMLINK_NOFOLLOW);
-  if (done)
-    return done;
+  TRY(SYS(newfstatat, from, name, &stat, AT_SYMLINK_NOFOLLOW));
   if (S_ISLNK(stat.st_mode))
     return copy_link(from, to, name, &stat);
   if (S_ISREG(stat.st_mode) || S_ISDIR(stat.st_mode))
@@ -92,8 +84,7 @@ static long copy_entry(int from, int to, const char *name, int depth)
   return make_node(to, name, stat.st_mode, (unsigned int)stat.st_rdev, stat.st_uid, stat.st_gid);
 }
 
-static long copy_dir(int from, int to, int depth)
-{
+static long copy_dir(int from, int to, int depth) {
   char buffer[1024] __attribute__((aligned(8)));
   long n = depth ? 0 : -ELOOP, done = 0;
   while (!n && (n = SYS(getdents64, from, buffer, sizeof(buffer))) > 0) {
@@ -106,16 +97,15 @@ static long copy_dir(int from, int to, int depth)
   return n;
 }
 
-long copy_tree(int from, int to)
-{
-  long in = SYS(openat, from, ".", READ_FLAGS | O_DIRECTORY), out = SYS(openat, to, ".", READ_FLAGS | O_DIRECTORY);
+long copy_tree(int from, int to) {
   struct stat stat;
-  long done = in < 0 ? in : out < 0 ? out : SYS(fstat, in, &stat);
+  long in = SYS(openat, from, ".", READ_FLAGS | O_DIRECTORY);
+  TRY(in);
+  long out = SYS(openat, to, ".", READ_FLAGS | O_DIRECTORY);
+  long done = out < 0 ? out : SYS(fstat, in, &stat);
   if (!done)
-    done = copy_dir((int)in, (int)out, DEPTH);
-  if (!done)
-    done = copy_meta((int)in, (int)out, &stat);
-  close_fd(in);
+    done = copy_inode((int)in, (int)out, &stat, DEPTH);
   close_fd(out);
+  SYS(close, in);
   return done;
 }

@@ -9,6 +9,7 @@ struct plan {
   const struct plan_header *header;
   const struct plan_record *ops;
   const char *blob;
+  unsigned char slots[OP_COUNT]; /* per operation: the mask of arguments that are slots */
 };
 
 struct run {
@@ -18,13 +19,22 @@ struct run {
   int slot[PLAN_SLOTS];
 };
 
+static inline int fd_at(const struct run *run, unsigned long long slot) {
+  return slot == SLOT_CWD ? AT_FDCWD : slot < PLAN_SLOTS ? run->slot[slot] : -1;
+}
+
+static inline const char *text_at(const struct run *run, unsigned long long offset) {
+  return run->plan.blob + (unsigned int)offset;
+}
+
+static inline unsigned int length_in(unsigned long long bytes) { return (unsigned int)(bytes >> 32); }
+
 /* init.c */
-void tell(struct run *run, unsigned int kind, int value);
-_Noreturn void fail(struct run *run, long error);
+void tell(struct run *run, unsigned int kind, int value, unsigned long long ns);
 int default_signals(void);
 
 /* check.c */
-long plan_check(struct plan *plan, const void *data, size length, unsigned char slot_args[OP_COUNT]);
+long plan_check(struct plan *plan, const void *data, size length);
 
 /* path.c */
 long open_how(int dir, const char *path, const struct open_how *how);

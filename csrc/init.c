@@ -9,37 +9,26 @@
 enum { BASE_LIMIT = 1 << 20, SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
 
 /* One sendto(2) and nothing else: a seccomp filter may be in force by now. A parent that has left is no error here. */
-static void send_message(struct run *run, const struct talk_message *message)
-{
-  SYS(sendto, run->slot[SLOT_TALK], message, sizeof(*message), MSG_NOSIGNAL, 0, 0);
+void tell(struct run *run, unsigned int kind, int value, unsigned long long ns) {
+  struct talk_message message = {.kind = kind, .op = run->op, .value = value, .status = run->status, .ns = ns};
+  SYS(sendto, run->slot[SLOT_TALK], &message, sizeof(message), MSG_NOSIGNAL, 0, 0);
 }
 
-void tell(struct run *run, unsigned int kind, int value)
-{
-  struct talk_message message = {.kind = kind, .op = run->op, .value = value, .status = run->status};
-  send_message(run, &message);
-}
-
-_Noreturn void fail(struct run *run, long error)
-{
-  tell(run, TALK_ERROR, (int)-error);
+_Noreturn static void fail(struct run *run, long error) {
+  tell(run, TALK_ERROR, (int)-error, 0);
   leave(1);
 }
 
-static void trace(struct run *run)
-{
+static void trace(struct run *run) {
   struct __kernel_timespec now = {0};
   if (!(run->plan.header->flags & PLAN_TRACE))
     return;
   SYS(clock_gettime, 1 /* CLOCK_MONOTONIC */, &now);
-  struct talk_message message = {.kind = TALK_TRACE, .op = run->op};
-  message.ns = (unsigned long long)now.tv_sec * 1000000000u + (unsigned long long)now.tv_nsec;
-  send_message(run, &message);
+  tell(run, TALK_TRACE, 0, (unsigned long long)now.tv_sec * 1000000000u + (unsigned long long)now.tv_nsec);
 }
 
 /* Ignored and blocked signals survive execve(2), and what started us may have had some. */
-int default_signals(void)
-{
+int default_signals(void) {
   unsigned long action[4] = {0}; /* SIG_DFL, no flags, no restorer, no mask */
   unsigned long none = 0;
   for (int signal = 1; signal <= SIGNALS; signal++)
@@ -48,48 +37,43 @@ int default_signals(void)
   return (int)SYS(rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof(none));
 }
 
-static int tolerated(const struct plan_record *op, long error)
-{
+static int tolerated(const struct plan_record *op, long error) {
   for (unsigned int i = 0; i < 3; i++)
     if (op->tolerate[i] && op->tolerate[i] == -error)
       return 1;
   return 0;
 }
 
-static void fill(struct run *run, unsigned int slot, long fd)
-{
+static void fill(struct run *run, unsigned int slot, long fd) {
   close_fd(run->slot[slot]);
   run->slot[slot] = (int)fd;
 }
 
-static int uses_empty_slot(const struct run *run, const struct plan_record *op, unsigned int slot_args)
-{
+static int uses_empty_slot(const struct run *run, const struct plan_record *op) {
   for (unsigned int k = 0; op->code != OP_CLOSE && k < 5; k++)
-    if (slot_args >> k & 1 && op->a[k] < PLAN_SLOTS && run->slot[op->a[k]] < 0)
+    if (run->plan.slots[op->code] >> k & 1 && op->a[k] < PLAN_SLOTS && run->slot[op->a[k]] < 0)
       return 1;
   return 0;
 }
 
-static void run_plan(struct run *run, const unsigned char slot_args[OP_COUNT])
-{
+static void run_plan(struct run *run) {
   for (; run->op < run->plan.header->ops; run->op++) {
     const struct plan_record *op = &run->plan.ops[run->op];
-    long result = uses_empty_slot(run, op, slot_args[op->code]) ? -EBADF : run_op(run, op);
+    long result = uses_empty_slot(run, op) ? -EBADF : run_op(run, op);
     if (result >= 0 && op->out != SLOT_NONE && op->code != OP_RPC)
       fill(run, op->out, result);
     if (result < 0 && !tolerated(op, result))
       fail(run, result);
     trace(run);
     if (result < 0) {
-      tell(run, TALK_SKIPPED, (int)-result);
+      tell(run, TALK_SKIPPED, (int)-result, 0);
       run->op += op->skip;
     }
   }
 }
 
 /* Map the sealed plan. It cannot change any more: the checks hold for as long as it is used. */
-static const void *map_plan(int fd, size *length)
-{
+static const void *map_plan(int fd, size *length) {
   struct stat stat;
   long seals = SYS(fcntl, fd, F_GET_SEALS);
   if (seals < 0 || (seals & SEALS) != SEALS || SYS(fstat, fd, &stat) < 0 || !stat.st_size)
@@ -100,8 +84,7 @@ static const void *map_plan(int fd, size *length)
   return at < 0 ? 0 : (const void *)at;
 }
 
-static int parse_base(char *const *argv, long argc)
-{
+static int parse_base(char *const *argv, long argc) {
   int base = 0;
   if (argc != 3 || !same(argv[0], "pyrunc") || !same(argv[1], "init"))
     return -1;
@@ -114,25 +97,21 @@ static int parse_base(char *const *argv, long argc)
 }
 
 /* A descriptor below 3 that is not there would be filled by the next open, and be the program's (CVE-2024-21626's kin). */
-static int ensure_stdio(void)
-{
+static int ensure_stdio(void) {
   for (int fd = 0; fd < 3; fd++)
     if (SYS(fcntl, fd, F_GETFD) < 0 && SYS(openat, AT_FDCWD, "/dev/null", O_RDWR) != fd)
       return -1;
   return 0;
 }
 
-static void give_slots(struct run *run, int base)
-{
+static void give_slots(struct run *run, int base) {
   for (int slot = 0; slot < PLAN_SLOTS; slot++)
     run->slot[slot] = slot < SLOT_TALK ? slot : -1;
   run->slot[SLOT_TALK] = base;
 }
 
-static int start(long argc, char *const *argv)
-{
+static int start(long argc, char *const *argv) {
   struct run run = {0};
-  unsigned char slot_args[OP_COUNT];
   size length = 0;
   int base = parse_base(argv, argc);
   if (base < 0 || ensure_stdio() || SYS(close_range, base, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
@@ -141,25 +120,23 @@ static int start(long argc, char *const *argv)
   const void *data = map_plan(base + 1, &length);
   if (!data)
     return 1;
-  long bad = plan_check(&run.plan, data, length, slot_args);
+  long bad = plan_check(&run.plan, data, length);
   if (bad) {
     run.op = bad > 0 ? (unsigned int)bad - 1 : 0;
     fail(&run, -EBADMSG);
   }
   for (unsigned int i = 0; i < run.plan.header->inputs; i++)
     run.slot[SLOT_TALK + 1 + i] = base + 2 + (int)i;
-  run_plan(&run, slot_args);
+  run_plan(&run);
   return 0;
 }
 
 #ifdef PYRUNC_HOSTED
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
   leave(start(argc, argv));
 }
 #else
-__attribute__((used)) _Noreturn void enter(const long *stack)
-{
+__attribute__((used)) _Noreturn void enter(const long *stack) {
   leave(start(stack[0], (char *const *)(stack + 1)));
 }
 ENTRY(enter);

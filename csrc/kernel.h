@@ -29,7 +29,6 @@
 #include <linux/stat.h>
 #include <linux/time_types.h>
 #include <linux/uio.h>
-#include <linux/wait.h>
 
 typedef __SIZE_TYPE__ size;
 
@@ -38,23 +37,16 @@ typedef __SIZE_TYPE__ size;
 long syscall(long number, ...);
 int *__errno_location(void);
 
-static inline long sys6(long number, long a, long b, long c, long d, long e, long f)
-{
+static inline long sys6(long number, long a, long b, long c, long d, long e, long f) {
   long result = syscall(number, a, b, c, d, e, f);
   return result == -1 ? -(long)*__errno_location() : result;
 }
 
 #elif defined __x86_64__
 
-static inline long sys6(long number, long a, long b, long c, long d, long e, long f)
-{
-  register long r10 __asm__("r10") = d;
-  register long r8 __asm__("r8") = e;
-  register long r9 __asm__("r9") = f;
-  __asm__ volatile("syscall"
-                   : "+a"(number)
-                   : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                   : "rcx", "r11", "memory");
+static inline long sys6(long number, long a, long b, long c, long d, long e, long f) {
+  register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+  __asm__ volatile("syscall" : "+a"(number) : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
   return number;
 }
 
@@ -63,15 +55,9 @@ static inline long sys6(long number, long a, long b, long c, long d, long e, lon
 
 #elif defined __aarch64__
 
-static inline long sys6(long number, long a, long b, long c, long d, long e, long f)
-{
-  register long x8 __asm__("x8") = number;
-  register long x0 __asm__("x0") = a;
-  register long x1 __asm__("x1") = b;
-  register long x2 __asm__("x2") = c;
-  register long x3 __asm__("x3") = d;
-  register long x4 __asm__("x4") = e;
-  register long x5 __asm__("x5") = f;
+static inline long sys6(long number, long a, long b, long c, long d, long e, long f) {
+  register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
+  register long x3 __asm__("x3") = d, x4 __asm__("x4") = e, x5 __asm__("x5") = f;
   __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
   return x0;
 }
@@ -120,36 +106,36 @@ struct entry { /* of getdents64 */
   char name[];
 };
 
+/* Hand a failure on to the caller. */
+#define TRY(call) \
+  for (long result_ = (call); result_ < 0;) \
+    return result_
+
 static inline int is_error(long result, int error) { return result == -error; }
 
-_Noreturn static inline void leave(int status)
-{
+_Noreturn static inline void leave(int status) {
   for (;;)
     SYS(exit_group, status);
 }
 
-static inline void close_fd(long fd)
-{
+static inline void close_fd(long fd) {
   if (fd >= 0)
     SYS(close, fd);
 }
 
-static inline size length_of(const char *text)
-{
+static inline size length_of(const char *text) {
   size n = 0;
   while (text[n])
     n++;
   return n;
 }
 
-static inline void copy(char *to, const char *from, size n)
-{
+static inline void copy(char *to, const char *from, size n) {
   for (size i = 0; i < n; i++)
     to[i] = from[i];
 }
 
-static inline int same(const char *a, const char *b)
-{
+static inline int same(const char *a, const char *b) {
   while (*a && *a == *b)
     a++, b++;
   return *a == *b;

@@ -9,7 +9,7 @@
 
 enum { SPARE_ARGS = 16 };
 
-static const char *const flags[] = {"-I", "-S", "-B"};
+static const char *const flags[] = {"-I", "-S", "-B", "-X", "utf8"};
 
 /* Where pip puts packages, relative to the prefix; the last is `pip install --target`, and a checkout. */
 static const char places[][48] = {

@@ -9,8 +9,7 @@
 static const char plan_text[] = PLAN_OPS(PLAN_LINE);
 
 /* FNV-1a: any hash would do, since nobody attacks the list of a program that he has built himself. */
-static inline unsigned int plan_hash(void)
-{
+static inline unsigned int plan_hash(void) {
   unsigned int hash = 2166136261u;
   for (const char *p = plan_text; *p; p++)
     hash = (hash ^ (unsigned char)*p) * 16777619u;

@@ -3,8 +3,7 @@
 
 enum { GO_TIMEOUT = 5 /* seconds */ };
 
-long send_fd(int via, const void *data, size length, int fd)
-{
+long send_fd(int via, const void *data, size length, int fd) {
   struct iovec part = {(void *)data, length};
   struct control control = {CONTROL_LENGTH(1), SOL_SOCKET, SCM_RIGHTS, {fd}};
   struct message message = {.parts = &part, .part_count = 1};
@@ -16,8 +15,7 @@ long send_fd(int via, const void *data, size length, int fd)
   return sent < 0 ? sent : 0;
 }
 
-static long receive(int via, struct talk_answer *answer, struct control *control)
-{
+static long receive(int via, struct talk_answer *answer, struct control *control) {
   struct iovec part = {answer, sizeof(*answer)};
   struct message message = {.parts = &part, .part_count = 1, .control = control};
   long got;
@@ -32,8 +30,7 @@ static long receive(int via, struct talk_answer *answer, struct control *control
 }
 
 /* Ask, wait, and fill the slots from `out` on. An answer with an errno means that the parent knows what is wrong. */
-long ask(struct run *run, const struct plan_record *op)
-{
+long ask(struct run *run, const struct plan_record *op) {
   struct talk_message question = {.kind = TALK_RPC, .op = run->op, .value = (int)op->a[0]};
   struct talk_answer answer;
   struct control control;
@@ -55,8 +52,7 @@ long ask(struct run *run, const struct plan_record *op)
 }
 
 /* A peer that neither speaks nor leaves must not keep others from starting the container. */
-static int says_go(int peer)
-{
+static int says_go(int peer) {
   struct __kernel_timespec limit = {GO_TIMEOUT, 0};
   struct pollfd poll = {peer, POLLIN, 0};
   struct talk_answer answer;
@@ -69,8 +65,7 @@ static int says_go(int peer)
   return got == sizeof(answer) && !answer.error;
 }
 
-long wait_for_go(struct run *run, int listener)
-{
+long wait_for_go(struct run *run, int listener) {
   for (;;) {
     long peer = SYS(accept4, listener, 0, 0, SOCK_CLOEXEC);
     if (is_error(peer, EINTR) || is_error(peer, ECONNABORTED))
