@@ -256,7 +256,10 @@ def main() -> None:
     common.enter_private_namespace()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="pyrunc-bench-") as scratch:
-        results = measure(options, Path(scratch))
+        try:
+            results = measure(options, Path(scratch))
+        except RuntimeError as error:
+            common.die(str(error))
     say(f"took {time.monotonic() - began:.0f} s")
     report.write(results, options.table, options.plot, options.json)
 
