@@ -1,40 +1,61 @@
 """The state directory: what is known of each container, under one root, a directory each.
 
-A directory's name is the container's id, a string from a stranger: `check_id` is the one place that lets it become a path. Making the
-directory is what makes an id unique; a lock on it keeps two commands apart. `state.json` is written to a temporary file and renamed,
-with runc's names for its keys where the meaning is runc's. A directory whose state.json has no key "pyrunc" belongs to another runtime
-that shares the root (dockerd gives all its runtimes one): it is never touched.
+A directory's name is the container's id, a string from a stranger: `check_id` is the one place that lets it become a path.
+Making the directory is what makes an id unique; a lock on it keeps two commands apart. Files are written under a temporary name
+and renamed. A directory whose state.json has no key "pyrunc" belongs to another runtime that shares the root (dockerd gives all
+its runtimes one): it is never touched.
 """
 
 from __future__ import annotations
 
-import _socket
-import fcntl
 import os
-import time
-from errno import EAGAIN, EEXIST, ELOOP, ENOENT, ENOTDIR, ESRCH
+from errno import EAGAIN, ECONNREFUSED, EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, ESRCH
 
-from pyrunc._record import record
-from pyrunc.cgroup import from_state, is_frozen
 from pyrunc.consts import SPEC_VERSION
 from pyrunc.errors import OpError, PyruncError, StateError, UsageError
 from pyrunc.spec.jsontext import dumps, loads, quoted
-from pyrunc.sys import pidfd_open, pidfd_send_signal
+from pyrunc.state.record import (
+    FORMAT,
+    MAX_PID,
+    STATE,
+    Container,
+    fields_of,
+    is_sound,
+    now,
+    parse_container,
+    process_start,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    import _socket
+    import signal as _signal
+    from collections.abc import Sequence
+    from typing import Self
 
     from pyrunc.cgroup.manager import Manager
     from pyrunc.commands import Args
     from pyrunc.spec.model import Spec
+else:
+    import _signal  # the public module imports enum; sockets, locks and cgroups are imported where they are needed
 
+__all__ = [
+    "CGROUP",
+    "NO_SUCH",
+    "STATE",
+    "Container",
+    "Entry",
+    "StateRoot",
+    "check_id",
+    "open_root",
+    "process_start",
+]
 
-FORMAT = 1
 ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-")
 NAME_MAX = 255
 NO_SUCH = "container does not exist"
-STATE, CONFIG, CGROUP, START, SOCKET = "state.json", "config.json", "cgroup.json", "start.json", "start.sock"
+NOT_RUNNING = "container not running"
+CONFIG, CGROUP, START, SOCKET = "config.json", "cgroup.json", "start.json", "start.sock"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIMIT = 64 << 20
 
@@ -47,64 +68,17 @@ def check_id(name: str) -> None:
         raise UsageError(f"invalid container ID format: {quoted(name[:NAME_MAX])}")
 
 
-@record
-class Container:
-    """What state.json holds."""
-
-    id: str
-    oci_version: str
-    bundle: str
-    rootfs: str
-    created: str
-    """RFC 3339, UTC, with nanoseconds."""
-    phase: str
-    """creating, created, starting or running: what was last begun. Whether it still lives is the kernel's to say."""
-    init_process_pid: int = 0
-    init_process_start: int = 0
-    """Field 22 of /proc/PID/stat: a pid alone may be somebody else's by now."""
-    cgroup_paths: dict[str, str] = {}
-    created_cgroups: tuple[str, ...] = ()
-    """Which of them, and of those above them, we have made: only they are removed (DE-4)."""
-    annotations: dict[str, str] = {}
-    hooks: bool = False
-    """config.json has hooks of a stage that start or delete run."""
-    own_pid_namespace: bool = True
-    rootless: bool = False
-
-
-def now() -> str:
-    """Return the time as RFC 3339, UTC, with nanoseconds."""
-    nanoseconds = time.time_ns()
-    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // 10**9))
-    return f"{seconds}.{nanoseconds % 10**9:09d}Z"
-
-
-def process_start(pid: int) -> int:
-    """Return the start time of a process in clock ticks since boot, 0 when it is gone or a zombie (proc_pid_stat(5))."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            text = file.read(4096) or b""
-    except OSError as error:
-        if error.errno not in {ENOENT, ESRCH}:
-            raise
-        return 0
-    fields = text.rpartition(b")")[2].split()  # the name in the parentheses may hold anything
-    if len(fields) < 20 or fields[0] in {b"Z", b"X"}:
-        return 0
-    return int(fields[19])
-
-
 class Entry:
-    """One container's directory, open. `container` is what was last read or written."""
+    """One container's directory, open."""
 
     def __init__(self, root: str, name: str, dir_fd: int) -> None:
         self.root = root
         self.name = name
         self.dir_fd = dir_fd
         self.locked = False
-        self.container: Container
+        self._container: Container | None = None
 
-    def __enter__(self) -> Entry:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -112,11 +86,15 @@ class Entry:
 
     def lock(self) -> None:
         """Wait until no other command works on this container."""
+        import fcntl
+
         fcntl.flock(self.dir_fd, fcntl.LOCK_EX)
         self.locked = True
 
     def unlock(self) -> None:
         """Let other commands work on it."""
+        import fcntl
+
         fcntl.flock(self.dir_fd, fcntl.LOCK_UN)
         self.locked = False
 
@@ -127,6 +105,13 @@ class Entry:
     def is_gone(self) -> bool:
         """Tell whether another command has removed the directory."""
         return os.fstat(self.dir_fd).st_nlink == 0
+
+    @property
+    def container(self) -> Container:
+        """Return what was last read or written."""
+        if self._container is None:
+            raise StateError(NO_SUCH)
+        return self._container
 
     # Files.
 
@@ -161,7 +146,7 @@ class Entry:
         value = self._decode(data)
         if isinstance(value, dict) and "pyrunc" not in value and "id" in value:
             raise StateError(NO_SUCH)  # another runtime's
-        self.container = self._parse(value)
+        self._container = parse_container(value, self.name)
 
     def _decode(self, data: bytes) -> object:
         try:
@@ -169,24 +154,10 @@ class Entry:
         except PyruncError as error:
             raise StateError(str(error)) from None
 
-    def _parse(self, value: object) -> Container:
-        where = f"container {self.name}: {STATE}"
-        if not isinstance(value, dict) or value.get("pyrunc") != FORMAT:
-            raise StateError(f"{where}: damaged, or written by another version of pyrunc")
-        fields: dict[str, object] = {}
-        for name, kind in _KINDS.items():
-            found = value.get(name)
-            if type(found) is not kind:
-                raise StateError(f"{where}: {name}: damaged")
-            fields[name] = tuple(found) if kind is list else found  # type: ignore[arg-type]  # a list, by the line above
-        if fields["id"] != self.name:
-            raise StateError(f"{where}: id: damaged")
-        return Container(**fields)  # type: ignore[arg-type]  # _KINDS is checked against the record by a test
-
     def save(self, **changes: object) -> None:
         """Write the state with some fields changed."""
-        values = {**_fields(self.container), **changes}
-        self.container = Container(**values)  # type: ignore[arg-type]  # names of the record's own fields
+        values = {**fields_of(self.container), **changes}
+        self._container = Container(**values)  # type: ignore[arg-type]  # names of the record's own fields
         values["created_cgroups"] = list(self.container.created_cgroups)
         self.write(STATE, dumps({"pyrunc": FORMAT, **values}).encode("utf-8", "surrogateescape"))
 
@@ -199,7 +170,7 @@ class Entry:
         made = manager.expected()
         self.write(CGROUP, dumps({"paths": manager.paths, "created": made}).encode())
         self.write(CONFIG, config)
-        self.container = Container(
+        self._container = Container(
             id=self.name,
             oci_version=SPEC_VERSION,
             bundle=bundle,
@@ -216,11 +187,15 @@ class Entry:
         self.save()
 
     def ready(self, pid: int, phase: str, manager: Manager) -> None:
-        """Write down the container's process."""
+        """Write down the container's process, in the smaller record as well. Raises StateError when it has ended."""
+        start = process_start(pid)
+        if not start:
+            raise StateError("container init died before it was ready")
+        self.write(CGROUP, self.read(CGROUP).partition(b"\n")[0] + b"\n%d %d\n" % (pid, start))
         self.save(
             phase=phase,
             init_process_pid=pid,
-            init_process_start=process_start(pid),
+            init_process_start=start,
             cgroup_paths=manager.paths,
             created_cgroups=tuple(manager.created),
         )
@@ -231,8 +206,17 @@ class Entry:
 
     def is_alive(self) -> bool:
         """Tell whether the container's process is there, and is that process."""
-        pid = self.container.init_process_pid
-        return pid > 0 and process_start(pid) == self.container.init_process_start != 0
+        pid, start = self.process()
+        return 0 < pid <= MAX_PID and process_start(pid) == start != 0
+
+    def process(self) -> tuple[int, int]:
+        """Return the container's process and when it started; 0, 0 when none is known, also where state.json is damaged."""
+        if self._container is not None:
+            return self._container.init_process_pid, self._container.init_process_start
+        words = self.read(CGROUP).partition(b"\n")[2].split()
+        if len(words) != 2 or not all(word.isdigit() and len(word) < 19 for word in words):
+            return 0, 0
+        return int(words[0]), int(words[1])
 
     def status(self) -> str:
         """Return creating, created, running, paused or stopped."""
@@ -245,6 +229,8 @@ class Entry:
             return "created"
         if container.phase == "starting" and not self._is_locked() and self._still_waits():
             return "created"
+        from pyrunc.cgroup import is_frozen
+
         return "paused" if is_frozen(container.cgroup_paths) else "running"
 
     def _is_locked(self) -> bool:
@@ -255,6 +241,8 @@ class Entry:
             fd = os.open(".", _DIRECTORY, dir_fd=self.dir_fd)
         except FileNotFoundError:
             return False
+        import fcntl
+
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -267,34 +255,37 @@ class Entry:
     def _still_waits(self) -> bool:
         """Tell whether the executor still listens: a start was killed before its word was heard."""
         try:
-            self.connect().close()
-        except OSError:
-            return False  # ECONNREFUSED: nobody listens any more, the program runs
+            self.connect().close()  # who connects and leaves is forgotten (WAIT, in csrc/plan_ops.h)
+        except OSError as error:
+            if error.errno not in {ECONNREFUSED, ENOENT}:
+                raise
+            return False  # nobody listens any more: the program runs
         return True
 
     def open_pidfd(self) -> int:
         """Return a pidfd of the container's process. Raises StateError when it is not there any more."""
-        pid = self.container.init_process_pid
-        if pid <= 0:
-            raise StateError("container not running")
+        pid, start = self.process()
+        if not 0 < pid <= MAX_PID:  # 0 and -1 would be our own group, and everybody
+            raise StateError(NOT_RUNNING)
         try:
-            fd = pidfd_open(pid)
-        except ProcessLookupError:
-            raise StateError("container not running") from None
-        if (
-            not self.is_alive()
-        ):  # looked at after the open: the number cannot be given out again while it is ours
+            fd = os.pidfd_open(pid)
+        except OSError as error:
+            if error.errno not in {ESRCH, EINVAL}:  # EINVAL: the number is a thread's by now
+                raise
+            raise StateError(NOT_RUNNING) from None
+        # looked at after the open: the number cannot be given out again while it is ours
+        if process_start(pid) != start or not start:
             os.close(fd)
-            raise StateError("container not running")
+            raise StateError(NOT_RUNNING)
         return fd
 
     def signal(self, number: int) -> None:
         """Send a signal to the container's process. Raises StateError or OpError with runc's texts."""
         fd = self.open_pidfd()
         try:
-            pidfd_send_signal(fd, number)
+            _signal.pidfd_send_signal(fd, number)
         except ProcessLookupError:
-            raise StateError("container not running") from None
+            raise StateError(NOT_RUNNING) from None
         except OSError as error:
             raise OpError("unable to signal init", error.errno or EAGAIN) from None
         finally:
@@ -302,15 +293,19 @@ class Entry:
 
     def manager(self) -> Manager:
         """Return the manager of the container's cgroup."""
+        from pyrunc.cgroup import from_state
+
         return from_state(self.container.cgroup_paths, self.container.created_cgroups)
 
     def recorded_manager(self) -> Manager:
         """Return the manager by the second, smaller record: for a container whose state.json is damaged."""
-        value = loads(self.read(CGROUP), CGROUP)
-        paths, made = (value.get("paths"), value.get("created")) if isinstance(value, dict) else (None, None)
-        if not isinstance(paths, dict) or not isinstance(made, list):
-            raise StateError(f"container {self.name}: {CGROUP}: damaged")
-        return from_state({str(k): str(v) for k, v in paths.items()}, [str(path) for path in made])
+        from pyrunc.cgroup import from_state
+
+        value = loads(self.read(CGROUP).partition(b"\n")[0], f"container {self.name}: {CGROUP}")
+        match value:
+            case {"paths": dict(paths), "created": list(made)} if is_sound(paths) and is_sound(made):
+                return from_state(paths, made)
+        raise StateError(f"container {self.name}: {CGROUP}: damaged")
 
     def read_spec(self) -> Spec:
         """Return the config as it was when the container was created."""
@@ -322,14 +317,19 @@ class Entry:
 
     def listen(self) -> int:
         """Return a listening socket, bound in the directory; the executor will accept on it."""
+        import _socket
+
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         # by the directory's fd: the path itself may be longer than the 108 bytes of a socket's address
         sock.bind(f"/proc/self/fd/{self.dir_fd}/{SOCKET}")
+        os.chmod(SOCKET, 0o600, dir_fd=self.dir_fd)
         sock.listen(8)
         return sock.detach()
 
     def connect(self) -> _socket.socket:
         """Connect to the executor that waits. Raises OSError."""
+        import _socket
+
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         try:
             sock.connect(f"/proc/self/fd/{self.dir_fd}/{SOCKET}")
@@ -386,17 +386,6 @@ def remove_at(dir_fd: int, name: str) -> None:
         os.rmdir(name, dir_fd=dir_fd)
 
 
-def _fields(container: Container) -> dict[str, object]:
-    return {name: getattr(container, name) for name in _KINDS}
-
-
-_KINDS: Mapping[str, type] = {
-    "id": str, "oci_version": str, "bundle": str, "rootfs": str, "created": str, "phase": str,
-    "init_process_pid": int, "init_process_start": int, "cgroup_paths": dict, "created_cgroups": list,
-    "annotations": dict, "hooks": bool, "own_pid_namespace": bool, "rootless": bool,
-}  # fmt: skip
-
-
 class StateRoot:
     """The directory of all containers' directories."""
 
@@ -413,8 +402,14 @@ class StateRoot:
             raise StateError("container with given ID already exists") from None
         except OSError as error:
             raise OpError(f"mkdir {path}", error.errno or EEXIST) from None
-        entry = Entry(self.path, name, os.open(path, _DIRECTORY))
+        try:
+            entry = Entry(self.path, name, os.open(path, _DIRECTORY))
+        except FileNotFoundError:
+            return self.create(name)  # a `delete` was quicker, as below
         entry.lock()
+        if entry.is_gone():  # a `delete` took the empty directory for a leftover
+            entry.close()
+            return self.create(name)
         return entry
 
     def open_directory(self, name: str, *, lock: bool = False) -> Entry:
