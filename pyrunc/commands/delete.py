@@ -7,7 +7,7 @@ import os
 import time
 
 from pyrunc.errors import StateError
-from pyrunc.run.destroy import destroy, sweep
+from pyrunc.run.destroy import destroy
 from pyrunc.state import CGROUP, NO_SUCH, STATE, open_root
 
 TYPE_CHECKING = False
@@ -64,14 +64,14 @@ def _lock(entry: Entry) -> None:
 def _delete_leftover(entry: Entry, error: StateError, *, force: bool) -> None:
     """Remove what has no state that can be read (`error`), if it is ours; unless forced, raise the error all the same.
 
-    `create` begins with the record of the cgroup, so a directory with one is ours, and an empty one is nobody's. Any
-    other belongs to another runtime, with which a root may be shared.
+    `create` begins with the record of the cgroup, so a directory with one is ours, and an empty one is
+    nobody's. Any other belongs to another runtime, with which a root may be shared.
     """
     names = set(os.listdir(entry.dir_fd))
     if STATE in names and not force:
         raise error  # damaged: it can still be looked at
     if CGROUP in names:
-        sweep(entry, entry.recorded_manager())
+        destroy(entry, None, manager=entry.recorded_manager())
     elif names <= {f".{CGROUP}"}:
         entry.remove()
     if not force:

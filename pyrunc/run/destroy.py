@@ -1,7 +1,7 @@
 """Undo a container: its processes, its cgroup, its state directory, and then its poststop hooks.
 
-Each step can be repeated: a `delete` that was killed is finished by the next one. The state directory goes last of what was
-made, so that there is a next one.
+Each step can be repeated: a `delete` that was killed is finished by the next one. The state directory goes
+last of what was made, so that there is a next one.
 """
 
 from __future__ import annotations
@@ -33,23 +33,18 @@ def destroy(entry: Entry, hooks: Hooks | None, *, manager: Manager | None = None
     """
     manager = manager or entry.manager()
     end_process(entry, manager)
-    sweep(entry, manager)
-    run_poststop(entry, hooks)
-
-
-def sweep(entry: Entry, manager: Manager) -> None:
-    """Kill whatever is in the cgroup, and remove it and the state directory. Raises OpError."""
     manager.kill(_signal.SIGKILL)  # with a pid namespace of its own nothing is left by now
     manager.delete()
     entry.remove()
+    run_poststop(entry, hooks)
 
 
 def end_process(entry: Entry, manager: Manager) -> None:
     """SIGKILL the container's process and wait for its end. Raises OpError when it does not end."""
     try:
         pidfd = entry.open_pidfd()
-    except StateError:
-        return  # it has ended, or never was
+    except (StateError, FileNotFoundError):
+        return  # it has ended, or never was: the file is the record that `create` begins with
     try:
         entry.signal(_signal.SIGKILL)
         if manager.frozen():

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Iterable, Sequence
 
-    from pyrunc.state import Container
-
     from pyrunc.spec.model import Hook
+    from pyrunc.state import Container
 else:
     import _signal  # the public module imports enum
 
