@@ -159,11 +159,13 @@ def end(pids: list[int]) -> None:
 
 
 def remove_cgroups(prefix: str) -> None:
-    """Remove the cgroups that hold `prefix` in their name; a killed process leaves its own a moment later."""
+    """End what runs in the cgroups that hold `prefix` in their name (they are ours), and remove them."""
     deadline = time.monotonic() + 5
     while (left := cgroups_named(prefix)) and time.monotonic() < deadline:
         for path in left:
             try:
+                for pid in Path(path, "cgroup.procs").read_text().split():
+                    os.kill(int(pid), 9)
                 os.rmdir(path)
             except OSError:
-                time.sleep(0.01)  # EBUSY until the last process is reaped, ENOENT when another took it
+                time.sleep(0.01)  # EBUSY until the last process is reaped, ENOENT or ESRCH when it has gone
