@@ -213,7 +213,10 @@ class Entry:
         """Return the container's process and when it started; 0, 0 when none is known, also where state.json is damaged."""
         if self._container is not None:
             return self._container.init_process_pid, self._container.init_process_start
-        words = self.read(CGROUP).partition(b"\n")[2].split()
+        try:
+            words = self.read(CGROUP).partition(b"\n")[2].split()
+        except FileNotFoundError:
+            return 0, 0  # `create` was killed before it wrote anything
         if len(words) != 2 or not all(word.isdigit() and len(word) < 19 for word in words):
             return 0, 0
         return int(words[0]), int(words[1])
