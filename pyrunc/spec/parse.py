@@ -185,7 +185,7 @@ _MAKERS: dict[type, Callable[[Any], Reader]] = {
 def _place(at: str, key: str | int) -> str:
     if isinstance(key, int):
         return f"{at}[{key}]"
-    return key_at(at, key) if key else at
+    return key_at(at, key) if at or key else ""
 
 
 def _fault(faults: list[Fault], at: str, key: str | int, expected: str, value: object) -> object:

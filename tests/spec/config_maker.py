@@ -6,18 +6,41 @@ import copy
 import json
 from typing import TYPE_CHECKING, Any
 
-from pyrunc.spec.declare import Bool, Enum, Int, Kind, List, Map, fields_of
+from pyrunc.spec.declare import Bool, Enum, Int, List, Map, fields_of
 from pyrunc.spec.model import Spec
 
 if TYPE_CHECKING:
     import random
 
-TEXTS = ("", "x", "/", "/proc", "rootfs", "a=b", "é", "0-3,7", "2MB", "2MB\n", "MB:0=1", "MB:0=1\n", "c\n", "1.0.2")
+    from pyrunc.spec.declare import Kind
+
+TEXTS = (
+    "",
+    "x",
+    "/",
+    "/proc",
+    "rootfs",
+    "a=b",
+    "é",
+    "0-3,7",
+    "2MB",
+    "2MB\n",
+    "MB:0=1",
+    "MB:0=1\n",
+    "c\n",
+    "1.0.2",
+)
 ODD: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, -2, 7, 512, 2**16, 2**31, 2**32 - 1, 2**32, 2**63, 2**64, 1.0, 1.5, [], {}, [None],
     {"": 5}, {"x": 5}, "RLIMIT_TEST", "rshared", "SCMP_ACT_ALLOW", "RLIMIT_CPU\n", *TEXTS,
 )  # fmt: skip
-FOREIGN = (("windows", 5), ("solaris", []), ("vm", {"kernel": 1}), ("zos", {"namespaces": 3}), ("freebsd", "x"))
+FOREIGN = (
+    ("windows", 5),
+    ("solaris", []),
+    ("vm", {"kernel": 1}),
+    ("zos", {"namespaces": 3}),
+    ("freebsd", "x"),
+)
 
 
 def make_config(rnd: random.Random) -> dict[str, Any]:
@@ -32,16 +55,21 @@ def make(kind: Kind, rnd: random.Random, dense: float) -> Any:
     if isinstance(kind, Bool):
         return rnd.random() < 0.5
     if isinstance(kind, Int):
-        return rnd.choice((kind.low, kind.high, rnd.randint(kind.low, kind.high), min(max(1, kind.low), kind.high)))
+        return rnd.choice(
+            (kind.low, kind.high, rnd.randint(kind.low, kind.high), min(max(1, kind.low), kind.high))
+        )
     if isinstance(kind, Enum):
         return rnd.choice(kind.values)
     if isinstance(kind, List):
         return [make(kind.of, rnd, dense) for _ in range(rnd.randint(kind.at_least, 2))]
     if isinstance(kind, Map):
-        return {rnd.choice(("x", "net.x", "monotonic", "é")): make(kind.of, rnd, dense) for _ in range(rnd.randint(0, 2))}
+        return {
+            rnd.choice(("x", "net.x", "monotonic", "é")): make(kind.of, rnd, dense)
+            for _ in range(rnd.randint(0, 2))
+        }
     if isinstance(kind, type):
         wanted = [f for f in fields_of(kind) if f.required or rnd.random() < dense]
-        return {field.key: make(field.kind, rnd, dense * 0.6) for field in wanted}
+        return {field.key: make(field.kind, rnd, dense * 0.7) for field in wanted}
     texts = [text for text in TEXTS if kind.fits is None or (kind.fits(text) and not text.endswith("\n"))]
     return rnd.choice(texts)
 
