@@ -23,7 +23,9 @@ from lib.hooks import Log
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--results", metavar="FILE", help="write the result of each test, with its requirement ids, as JSON")
+    parser.addoption(
+        "--results", metavar="FILE", help="write the result of each test, with its requirement ids, as JSON"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

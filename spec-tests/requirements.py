@@ -31,7 +31,18 @@ version of the spec than it claims, or a matter in which it goes its own way: PE
 def run(runtime: str, where: pathlib.Path) -> pathlib.Path:
     """Run the suite for one runtime."""
     results = where / f"{os.path.basename(runtime)}.json"
-    command = [sys.executable, "-m", "pytest", str(HERE), "-q", "--tb=no", "-r", "N", "--results", str(results)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        str(HERE),
+        "-q",
+        "--tb=no",
+        "-r",
+        "N",
+        "--results",
+        str(results),
+    ]
     subprocess.run(command, env=os.environ | {"RUNTIME": runtime}, check=False)
     return results
 
@@ -69,12 +80,17 @@ def functions(documents: list[dict]) -> dict[str, list[str]]:
 def table(rows: list[tuple[str, str, str]], documents: list[dict], tests: dict[str, list[str]]) -> list[str]:
     """The lines for (id, level, requirement) rows."""
     names = [document["runtime"] for document in documents]
-    lines = [f"| id | L | requirement | {' | '.join(names)} | tests |", f"|---|---|---|{'---|' * len(names)}---|"]
+    lines = [
+        f"| id | L | requirement | {' | '.join(names)} | tests |",
+        f"|---|---|---|{'---|' * len(names)}---|",
+    ]
     outcomes = [by_requirement(document) for document in documents]
     for ident, level, words in rows:
         cells = [verdict(of.get(ident, [])) for of in outcomes]
         shown = tests.get(ident, [])
-        listed = ", ".join(f"`{name}`" for name in shown[:4]) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")
+        listed = ", ".join(f"`{name}`" for name in shown[:4]) + (
+            f" and {len(shown) - 4} more" if len(shown) > 4 else ""
+        )
         lines.append(f"| {ident} | {level} | {words} | {' | '.join(cells)} | {listed} |")
     return lines
 
@@ -85,9 +101,26 @@ def count(document: dict) -> str:
     return ", ".join(f"{outcomes.count(o)} {o}" for o in ("passed", "failed", "skipped") if o in outcomes)
 
 
+def unexplained(documents: list[dict]) -> list[str]:
+    """Tests that both peers fail and that PEERS.md does not name."""
+    peers = [d["tests"] for d in documents if d["runtime"].startswith(("runc ", "crun "))]
+    if len(peers) < 2:
+        return []
+    both = {
+        name.partition("[")[0]
+        for name in peers[0]
+        if all(tests.get(name, {}).get("outcome") == "failed" for tests in peers)
+    }
+    text = (HERE / "PEERS.md").read_text()
+    return sorted(name for name in both if f"`{name.partition('::')[2]}`" not in text)
+
+
 def command_line_ids() -> list[tuple[str, str, str]]:
     """The rows of CLI.md."""
-    return [(i, "", words) for i, words in re.findall(r"^\| (CLI-\S+) \| (.*) \|$", (HERE / "CLI.md").read_text(), re.M)]
+    return [
+        (i, "", words)
+        for i, words in re.findall(r"^\| (CLI-\S+) \| (.*) \|$", (HERE / "CLI.md").read_text(), re.MULTILINE)
+    ]
 
 
 def main() -> None:
@@ -105,15 +138,31 @@ def main() -> None:
         rows = list(csv.DictReader(file))
     for section in dict.fromkeys(row["section"] for row in rows):
         lines += [f"## {section}", ""]
-        lines += table([(r["id"], r["level"], r["requirement"]) for r in rows if r["section"] == section], documents, tests)
+        lines += table(
+            [(r["id"], r["level"], r["requirement"]) for r in rows if r["section"] == section],
+            documents,
+            tests,
+        )
         lines.append("")
     lines += ["## The command line (CLI.md)", "", *table(command_line_ids(), documents, tests), ""]
     known = {row["id"] for row in rows}
-    other = sorted((i for i in tests if i not in known and not i.startswith("CLI-")), key=lambda i: (i[0], int(re.search(r"\d+", i)[0]), i))
-    lines += ["## Hostile input (T) and faults (F)", "", *table([(i, "", "") for i in other], documents, tests), ""]
-    unknown = [i for i in other if not re.fullmatch(r"[TF]\d\d[a-g]?", i)] + [i for i in tests if i.startswith("CLI-") and i not in {c[0] for c in command_line_ids()}]
+    other = sorted(
+        (i for i in tests if i not in known and not i.startswith("CLI-")),
+        key=lambda i: (i[0], int(re.search(r"\d+", i)[0]), i),
+    )
+    lines += [
+        "## Hostile input (T) and faults (F)",
+        "",
+        *table([(i, "", "") for i in other], documents, tests),
+        "",
+    ]
+    unknown = [i for i in other if not re.fullmatch(r"[TF]\d\d[a-g]?", i)] + [
+        i for i in tests if i.startswith("CLI-") and i not in {c[0] for c in command_line_ids()}
+    ]
     if unknown:
         raise SystemExit(f"tests carry ids that no table has: {unknown}")
+    if bare := unexplained(documents):
+        print(f"both peers fail these, and PEERS.md has no reason: {bare}")
     (HERE / "REQUIREMENTS.md").write_text("\n".join(lines))
 
 

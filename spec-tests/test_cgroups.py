@@ -6,7 +6,6 @@ import os
 import shutil
 
 import pytest
-
 from lib import host
 from lib.bundle import Unset
 from lib.runtime import PREFIX, new_id, poll
@@ -75,14 +74,22 @@ def test_every_hierarchy_is_joined(runtime, bundle):
 
 
 @req("CG-7", "T22")
-@pytest.mark.parametrize("path", ["../../{p}x", "/a/../../{p}x", "/../../../../../{p}x", "../../../../../../{p}x/y"])
+@pytest.mark.parametrize(
+    "path", ["../../{p}x", "/a/../../{p}x", "/../../../../../{p}x", "../../../../../../{p}x/y"]
+)
 def test_path_stays_below_the_mount_point(runtime, bundle, path):
     """Cleaned or refused; nothing may appear outside of the cgroup file systems."""
     path = path.format(p=PREFIX)
     result = runtime.try_create(bundle.set("linux.cgroupsPath", path))
     if result.code == 0:
         assert host.cgroup_dirs(f"{PREFIX}x")
-    wrong = ["/", "/sys/", "/sys/fs/", str(runtime.work) + "/", *([] if host.unified_only() else ["/sys/fs/cgroup/"])]
+    wrong = [
+        "/",
+        "/sys/",
+        "/sys/fs/",
+        str(runtime.work) + "/",
+        *([] if host.unified_only() else ["/sys/fs/cgroup/"]),
+    ]
     strays = [place + f"{PREFIX}x" for place in wrong if os.path.lexists(place + f"{PREFIX}x")]
     runtime.remove_cgroups(f"{PREFIX}x")
     for place in strays:
@@ -151,8 +158,20 @@ def test_cgroup_namespace_is_rooted_at_the_containers_cgroup(runtime, bundle):
         ("memory", {"limit": 64 * MIB}, "memory", "memory.limit_in_bytes", str(64 * MIB)),
         ("memory", {"limit": -1}, "memory", "memory.limit_in_bytes", "9223372036854771712"),
         ("memory", {"reservation": 32 * MIB}, "memory", "memory.soft_limit_in_bytes", str(32 * MIB)),
-        ("memory", {"limit": 64 * MIB, "swap": 96 * MIB}, "memory", "memory.memsw.limit_in_bytes", str(96 * MIB)),
-        ("memory", {"limit": 64 * MIB, "swap": -1}, "memory", "memory.memsw.limit_in_bytes", "9223372036854771712"),
+        (
+            "memory",
+            {"limit": 64 * MIB, "swap": 96 * MIB},
+            "memory",
+            "memory.memsw.limit_in_bytes",
+            str(96 * MIB),
+        ),
+        (
+            "memory",
+            {"limit": 64 * MIB, "swap": -1},
+            "memory",
+            "memory.memsw.limit_in_bytes",
+            "9223372036854771712",
+        ),
         ("memory", {"swappiness": 10}, "memory", "memory.swappiness", "10"),
         ("memory", {"swappiness": 0}, "memory", "memory.swappiness", "0"),
         ("cpu", {"shares": 512}, "cpu", "cpu.shares", "512"),
@@ -180,13 +199,19 @@ def test_resource_on_v1(runtime, bundle, section, setting, controller, name, tex
 @req("ME-4")
 @pytest.mark.only_if("v1:memory/memory.oom_control")
 def test_oom_killer_disabled(runtime, bundle):
-    text = limited(runtime, bundle, "memory", "memory.oom_control", memory={"limit": 64 * MIB, "disableOOMKiller": True})
+    text = limited(
+        runtime, bundle, "memory", "memory.oom_control", memory={"limit": 64 * MIB, "disableOOMKiller": True}
+    )
     assert "oom_kill_disable 1" in text
 
 
 @req("ME-2", "ME-4")
 @v1
-@pytest.mark.parametrize("setting", [{"kernel": 16 * MIB}, {"kernelTCP": 16 * MIB}, {"useHierarchy": True}, {"useHierarchy": False}], ids=str)
+@pytest.mark.parametrize(
+    "setting",
+    [{"kernel": 16 * MIB}, {"kernelTCP": 16 * MIB}, {"useHierarchy": True}, {"useHierarchy": False}],
+    ids=str,
+)
 def test_outdated_memory_settings_are_no_error(runtime, bundle, setting):
     runtime.create(bundle.set("linux.resources.memory", {"limit": 64 * MIB, **setting}))
 
@@ -195,7 +220,15 @@ def test_outdated_memory_settings_are_no_error(runtime, bundle, setting):
 @v1
 @pytest.mark.parametrize(
     "setting",
-    [{"swappiness": 200}, {"limit": 64 * MIB, "swap": 32 * MIB}, {"limit": -7}, {"limit": 2**63}, {"limit": 1.5}, {"swappiness": -1}, {"limit": "1m"}],
+    [
+        {"swappiness": 200},
+        {"limit": 64 * MIB, "swap": 32 * MIB},
+        {"limit": -7},
+        {"limit": 2**63},
+        {"limit": 1.5},
+        {"swappiness": -1},
+        {"limit": "1m"},
+    ],
     ids=str,
 )
 def test_memory_setting_that_is_none(runtime, bundle, setting):
@@ -214,7 +247,13 @@ def test_memory_limit_holds(runtime, bundle):
 @pytest.mark.only_if("v1:memory")
 def test_check_before_update(runtime, bundle):
     """May be looked at when limits are updated; at create it is no fault."""
-    assert limited(runtime, bundle, "memory", "memory.limit_in_bytes", memory={"limit": 64 * MIB, "checkBeforeUpdate": True}) == str(64 * MIB)
+    assert limited(
+        runtime,
+        bundle,
+        "memory",
+        "memory.limit_in_bytes",
+        memory={"limit": 64 * MIB, "checkBeforeUpdate": True},
+    ) == str(64 * MIB)
 
 
 # ---- cpu ----
@@ -299,7 +338,13 @@ def test_throttle(runtime, bundle, key, name):
     with open("/proc/partitions") as file:
         whole = [line.split() for line in file.read().splitlines()[2:]]
     major, minor = next((int(a), int(b)) for a, b, _, n in whole if os.path.exists(f"/sys/block/{n}"))
-    text = limited(runtime, bundle, "blkio", f"blkio.throttle.{name}_device", blockIO={key: [{"major": major, "minor": minor, "rate": 102400}]})
+    text = limited(
+        runtime,
+        bundle,
+        "blkio",
+        f"blkio.throttle.{name}_device",
+        blockIO={key: [{"major": major, "minor": minor, "rate": 102400}]},
+    )
     assert text == f"{major}:{minor} 102400"
 
 
@@ -327,7 +372,14 @@ def test_block_io_setting_that_is_none(runtime, bundle, setting):
 @v1
 @pytest.mark.parametrize(
     "limit",
-    [{"pageSize": "3MB", "limit": 0}, {"limit": 1}, {"pageSize": "2MB"}, {"pageSize": "2M", "limit": 1}, {"pageSize": "../2MB", "limit": 1}, {"pageSize": "64kB", "limit": 1}],
+    [
+        {"pageSize": "3MB", "limit": 0},
+        {"limit": 1},
+        {"pageSize": "2MB"},
+        {"pageSize": "2M", "limit": 1},
+        {"pageSize": "../2MB", "limit": 1},
+        {"pageSize": "64kB", "limit": 1},
+    ],
     ids=str,
 )
 def test_huge_page_limit_that_is_none(runtime, bundle, limit):
@@ -339,7 +391,9 @@ def test_huge_page_limit_that_is_none(runtime, bundle, limit):
 def test_huge_page_limit(runtime, bundle):
     bundle.set("linux.resources.hugepageLimits", [{"pageSize": "2MB", "limit": 4 * MIB}])
     place = host.cgroup_of(runtime.create(bundle).pid, "hugetlb")
-    names = [n for n in ("hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.rsvd.limit_in_bytes") if (place / n).exists()]
+    names = [
+        n for n in ("hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.rsvd.limit_in_bytes") if (place / n).exists()
+    ]
     assert {(place / n).read_text() for n in names} == {f"{4 * MIB}\n"}
 
 
@@ -357,13 +411,19 @@ def test_network_class(runtime, bundle):
 
 @req("NW-1", "CR-7")
 @pytest.mark.only_if("cgroup-v1", "not-v1:net_cls", "not-v1:net_prio")
-@pytest.mark.parametrize("setting", [{"classID": 1048577}, {"priorities": [{"name": "lo", "priority": 5}]}], ids=str)
+@pytest.mark.parametrize(
+    "setting", [{"classID": 1048577}, {"priorities": [{"name": "lo", "priority": 5}]}], ids=str
+)
 def test_network_without_the_controller(runtime, bundle, setting):
     runtime.refuses(bundle.set("linux.resources.network", setting))
 
 
 @req("NW-1", "EX-3")
-@pytest.mark.parametrize("setting", [{"classID": -1}, {"classID": "x"}, {"priorities": [{"name": "lo"}]}, {"priorities": [{"priority": 1}]}], ids=str)
+@pytest.mark.parametrize(
+    "setting",
+    [{"classID": -1}, {"classID": "x"}, {"priorities": [{"name": "lo"}]}, {"priorities": [{"priority": 1}]}],
+    ids=str,
+)
 def test_network_setting_that_is_none(runtime, bundle, setting):
     runtime.refuses(bundle.set("linux.resources.network", setting))
 

@@ -6,7 +6,6 @@ import json
 import os
 
 import pytest
-
 from lib.bundle import Unset
 from lib.runtime import new_id
 
@@ -39,7 +38,11 @@ def test_config_in_another_encoding(runtime, bundle, encoding):
 
 @req("GL-1")
 def test_config_with_bytes_that_are_no_utf8(runtime, bundle):
-    refused_bytes(runtime, bundle, json.dumps(bundle.config).replace("spec-tests", "x@x").encode().replace(b"@", b"\xff"))
+    refused_bytes(
+        runtime,
+        bundle,
+        json.dumps(bundle.config).replace("spec-tests", "x@x").encode().replace(b"@", b"\xff"),
+    )
 
 
 @req("GL-1")
@@ -78,7 +81,19 @@ def test_order_of_members_has_no_meaning(runtime, bundle):
 @req("BU-1", "EX-3")
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{", b"null", b"[]", b'"x"', b"{}", b"7", b"{'a': 1}", b'{"ociVersion": "1.0.2"', b"\0", b"[" * 100000],
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"{}",
+        b"7",
+        b"{'a': 1}",
+        b'{"ociVersion": "1.0.2"',
+        b"\0",
+        b"[" * 100000,
+    ],
     ids=["empty", "brace", "null", "list", "string", "object", "number", "quotes", "cut", "nul", "deep"],
 )
 def test_config_that_is_no_config(runtime, bundle, data):
@@ -96,7 +111,9 @@ def test_numbers_that_json_has_not(runtime, bundle, literal):
 
 
 @req("BU-1")
-@pytest.mark.parametrize("name", [None, "Config.json", "config.json/"], ids=["missing", "other case", "directory"])
+@pytest.mark.parametrize(
+    "name", [None, "Config.json", "config.json/"], ids=["missing", "other case", "directory"]
+)
 def test_config_json_has_one_name_and_place(runtime, bundle, name):
     if name == "config.json/":
         (bundle.path / "config.json").mkdir()
@@ -116,7 +133,9 @@ def test_root_outside_of_the_bundle(runtime, bundle):
 
 
 @req("CV-1", "EX-3")
-@pytest.mark.parametrize("version", [Unset, "", "invalid", "1", "1.0", "v1.0.2", "1.0.2.3", "01.0.2", " 1.0.2", "1.0.2\n", 1, None])
+@pytest.mark.parametrize(
+    "version", [Unset, "", "invalid", "1", "1.0", "v1.0.2", "1.0.2.3", "01.0.2", " 1.0.2", "1.0.2\n", 1, None]
+)
 def test_version_that_is_no_semver(runtime, bundle, version):
     runtime.refuses(bundle.set("ociVersion", version))
 
@@ -128,7 +147,9 @@ def test_version_of_another_major(runtime, bundle, version):
 
 
 @req("CV-2", "FE-4")
-@pytest.mark.parametrize("version", ["1.0.0", "1.0.2", "1.0.2-dev", "1.1.0", "1.2.1", "1.3.0", "1.3.0+dev", "1.2.0-rc.1"])
+@pytest.mark.parametrize(
+    "version", ["1.0.0", "1.0.2", "1.0.2-dev", "1.1.0", "1.2.1", "1.3.0", "1.3.0+dev", "1.2.0-rc.1"]
+)
 def test_version_of_this_major(runtime, bundle, version):
     assert runtime.report(bundle.set("ociVersion", version))["cwd"] == "/"
 
@@ -138,7 +159,16 @@ def test_version_of_this_major(runtime, bundle, version):
 
 @req("EX-1", "EX-2")
 @pytest.mark.parametrize(
-    "where", ["foo", "process.foo", "process.user.foo", "root.foo", "linux.foo", "linux.resources.foo", "linux.resources.cpu.foo"]
+    "where",
+    [
+        "foo",
+        "process.foo",
+        "process.user.foo",
+        "root.foo",
+        "linux.foo",
+        "linux.resources.foo",
+        "linux.resources.cpu.foo",
+    ],
 )
 @pytest.mark.parametrize("value", [1, {"a": [None]}], ids=["number", "object"])
 def test_unknown_property_is_ignored(runtime, bundle, where, value):
@@ -223,7 +253,14 @@ def test_config_without_a_linux_section_leaves_the_host_alone(runtime, bundle):
 
 @req("PL-1")
 def test_null_is_the_same_as_absent(runtime, bundle):
-    for where in ("hooks", "annotations", "process.rlimits", "linux.devices", "linux.sysctl", "linux.maskedPaths"):
+    for where in (
+        "hooks",
+        "annotations",
+        "process.rlimits",
+        "linux.devices",
+        "linux.sysctl",
+        "linux.maskedPaths",
+    ):
         bundle.set(where, None)
     assert runtime.report(bundle)["cwd"] == "/"
 
@@ -263,7 +300,9 @@ def test_root_path_forms(runtime, bundle, form):
 @req("RO-5")
 def test_readonly_root(runtime, bundle):
     bundle.set("root.readonly", True).mount("/tmp")
-    seen = runtime.report(bundle, "write", "/x", "x", "mkdir", "/y", "write", "/tmp/x", "x", "write", "/dev/shm/x", "x")
+    seen = runtime.report(
+        bundle, "write", "/x", "x", "mkdir", "/y", "write", "/tmp/x", "x", "write", "/dev/shm/x", "x"
+    )
     assert [step.err for step in seen.steps] == ["EROFS", "EROFS", "", ""]
     assert not (bundle.rootfs / "x").exists()
 
@@ -280,7 +319,9 @@ def test_root_is_writable_by_default(runtime, bundle, value):
 
 @req("AN-1", "AN-7", "EX-3")
 @pytest.mark.parametrize(
-    "annotations", [["a"], "x", {"k": 5}, {"k": {}}, {"k": True}], ids=["list", "string", "number", "object", "bool"]
+    "annotations",
+    [["a"], "x", {"k": 5}, {"k": {}}, {"k": True}],
+    ids=["list", "string", "number", "object", "bool"],
 )
 def test_annotations_of_the_wrong_type(runtime, bundle, annotations):
     runtime.refuses(bundle.set("annotations", annotations))

@@ -6,12 +6,18 @@ import os
 import stat
 
 import pytest
-
 from lib import host
 from lib.bundle import Unset
 
 req = pytest.mark.req
-DEFAULTS = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+DEFAULTS = {
+    "null": (1, 3),
+    "zero": (1, 5),
+    "full": (1, 7),
+    "random": (1, 8),
+    "urandom": (1, 9),
+    "tty": (5, 0),
+}
 
 
 @req("DD-1", "DV-1")
@@ -70,10 +76,14 @@ def test_device(runtime, bundle, device, wanted):
 
 
 @req("DV-6")
-@pytest.mark.parametrize(("mode", "shown"), [(438, 0o666), (8630, 0o666), (8576, 0o600), (0, 0), (Unset, 0o666)])
+@pytest.mark.parametrize(
+    ("mode", "shown"), [(438, 0o666), (8630, 0o666), (8576, 0o600), (0, 0), (Unset, 0o666)]
+)
 def test_file_mode(runtime, bundle, mode, shown):
     """Callers send the S_IFCHR bits along; without a mode runc has 0666."""
-    device = {"path": "/dev/x", "type": "c", "major": 1, "minor": 3} | ({} if mode is Unset else {"fileMode": mode})
+    device = {"path": "/dev/x", "type": "c", "major": 1, "minor": 3} | (
+        {} if mode is Unset else {"fileMode": mode}
+    )
     assert runtime.report(bundle.add("linux.devices", device), "stat", "/dev/x").step("stat")["mode"] == shown
 
 
@@ -137,8 +147,13 @@ def test_two_paths_of_one_device(runtime, bundle):
 
 @req("DV-1", "DD-1")
 def test_listed_device_with_the_path_of_a_default_one(runtime, bundle):
-    bundle.add("linux.devices", {"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o644, "gid": 5})
-    bundle.add("linux.resources.devices", {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"})
+    bundle.add(
+        "linux.devices",
+        {"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o644, "gid": 5},
+    )
+    bundle.add(
+        "linux.resources.devices", {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"}
+    )
     shown = runtime.report(bundle, "stat", "/dev/null").step("stat")
     assert (shown["mode"], shown["gid"]) == (0o644, 5)
 
@@ -203,8 +218,13 @@ def test_rule_with_wildcards(runtime, bundle, rule):
 @req("DA-2")
 @pytest.mark.only_if("v1:devices")
 def test_access_is_what_was_allowed(runtime, bundle):
-    bundle.add("linux.devices", {"path": "/dev/mem2", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666})
-    bundle.set("linux.resources.devices", [DENY, {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "w"}])
+    bundle.add(
+        "linux.devices", {"path": "/dev/mem2", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666}
+    )
+    bundle.set(
+        "linux.resources.devices",
+        [DENY, {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "w"}],
+    )
     seen = runtime.report(bundle, "open", "/dev/mem2", "r", "open", "/dev/mem2", "w")
     assert [s.err for s in seen.steps] == ["EPERM", ""]
 
@@ -229,8 +249,18 @@ def test_rule_that_is_none(runtime, bundle, rule):
 @pytest.mark.only_if("v1:devices")
 def test_default_rules(runtime, bundle):
     """After the config's rules, so that they cannot be denied."""
-    c = runtime.create(bundle.set("linux.resources.devices", [{"allow": True, "type": "b", "major": 8, "minor": 1, "access": "r"}, DENY]))
+    c = runtime.create(
+        bundle.set(
+            "linux.resources.devices",
+            [{"allow": True, "type": "b", "major": 8, "minor": 1, "access": "r"}, DENY],
+        )
+    )
     rules = set((host.cgroup_of(c.pid, "devices") / "devices.list").read_text().splitlines())
-    wanted = {f"c {major}:{minor} rwm" for major, minor in DEFAULTS.values()} | {"c *:* m", "b *:* m", "c 136:* rwm", "c 5:2 rwm"}
+    wanted = {f"c {major}:{minor} rwm" for major, minor in DEFAULTS.values()} | {
+        "c *:* m",
+        "b *:* m",
+        "c 136:* rwm",
+        "c 5:2 rwm",
+    }
     assert wanted <= rules
     assert rules <= wanted | {"c 10:200 rwm", "c 5:1 rwm"}

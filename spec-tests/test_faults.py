@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import time
+from typing import TYPE_CHECKING
 
 import pytest
-
 from lib import host
-from lib.hooks import Log
 from lib.runtime import PREFIX, Container, new_id, orphans, poll, process_state, start_time
+
+if TYPE_CHECKING:
+    from lib.hooks import Log
 
 req = pytest.mark.req
 
@@ -35,7 +37,9 @@ def test_create_killed_at_any_moment(runtime, bundle):
     for n in range(24):
         ident = new_id()
         with open(runtime.work / "out", "wb") as out:
-            process = runtime.spawn("--root", runtime.root, "create", "--bundle", bundle.path, ident, out=out, err=out)
+            process = runtime.spawn(
+                "--root", runtime.root, "create", "--bundle", bundle.path, ident, out=out, err=out
+            )
         time.sleep(whole * 1.2 * n / 24)
         process.send_signal(signal.SIGKILL)
         runtime.wait(process)
@@ -88,8 +92,14 @@ def test_pid_that_another_process_has_now(runtime, bundle):
     try:
         changed = 0
         for path in (runtime.root / c.id).rglob("*"):
-            if path.is_file() and not path.is_symlink() and str(pid) in (text := path.read_text(errors="replace")):
-                path.write_text(text.replace(f": {pid}", f": {sleeper.pid}").replace(f":{pid}", f":{sleeper.pid}"))
+            if (
+                path.is_file()
+                and not path.is_symlink()
+                and str(pid) in (text := path.read_text(errors="replace"))
+            ):
+                path.write_text(
+                    text.replace(f": {pid}", f": {sleeper.pid}").replace(f":{pid}", f":{sleeper.pid}")
+                )
                 changed += 1
         if not changed:
             pytest.skip("needs a state file that holds the pid as text")
@@ -107,10 +117,10 @@ def test_pid_that_another_process_has_now(runtime, bundle):
 def test_parallel_creates_of_one_id(runtime, bundle):
     bundle.write()
     ident = new_id()
-    log = open(runtime.work / "out", "wb")
-    processes = [runtime.spawn("--root", runtime.root, "create", "--bundle", bundle.path, ident, out=log, err=log) for _ in range(8)]
-    codes = [runtime.wait(p) for p in processes]
-    log.close()
+    with open(runtime.work / "out", "wb") as log:
+        argv = ("--root", runtime.root, "create", "--bundle", bundle.path, ident)
+        processes = [runtime.spawn(*argv, out=log, err=log) for _ in range(8)]
+        codes = [runtime.wait(p) for p in processes]
     assert codes.count(0) == 1
     assert Container(runtime, ident, bundle).status == "created"
 
@@ -119,11 +129,13 @@ def test_parallel_creates_of_one_id(runtime, bundle):
 def test_parallel_starts(runtime, bundle):
     for _ in range(3):
         c = runtime.create(bundle.probe("append", "/ran", "x", "hold"))
-        processes = [runtime.spawn("--root", runtime.root, "start", c.id, err=subprocess.DEVNULL) for _ in range(4)]
+        processes = [
+            runtime.spawn("--root", runtime.root, "start", c.id, err=subprocess.DEVNULL) for _ in range(4)
+        ]
         codes = [runtime.wait(p, 5) for p in processes]
         assert codes.count(0) == 1, codes
         assert c.status == "running"
-        assert poll(lambda: (bundle.rootfs / "ran").exists())
+        assert poll((bundle.rootfs / "ran").exists)
         c.delete("--force")
     assert (bundle.rootfs / "ran").read_text() == "xxx"
 
@@ -180,7 +192,11 @@ def test_stale_empty_state_directory(runtime, bundle):
 
 
 @req("F08", "CLI-LIST-4")
-@pytest.mark.parametrize("content", [b"", b'{"id": ', b"garbage", b"null", b"{}", b"[]", b'{"id": 5}'], ids=lambda c: c.decode() or "empty")
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"id": ', b"garbage", b"null", b"{}", b"[]", b'{"id": 5}'],
+    ids=lambda c: c.decode() or "empty",
+)
 def test_damaged_state(runtime, bundle, content):
     """`list` goes on, `delete --force` removes all, the other commands fail in words."""
     other = runtime.create(runtime.bundle())

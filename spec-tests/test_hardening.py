@@ -10,7 +10,6 @@ import re
 import stat
 
 import pytest
-
 from lib import host
 from lib.runtime import ENV, new_id, poll
 
@@ -51,14 +50,19 @@ def test_nothing_writable_of_the_runtime_is_in_the_container(runtime, bundle):
     pid = runtime.create(bundle).pid
     exe = os.open(f"/proc/{pid}/exe", os.O_RDONLY)
     try:
-        mine = {(s.st_dev, s.st_ino) for s in (os.stat(p) for p in (runtime.path, os.path.realpath("/proc/self/exe")))}
+        mine = {
+            (s.st_dev, s.st_ino)
+            for s in (os.stat(p) for p in (runtime.path, os.path.realpath("/proc/self/exe")))
+        }
         found = os.fstat(exe)
         assert (found.st_dev, found.st_ino) not in mine
         assert fcntl.fcntl(exe, 1034) & 0xF == 0xF, "not sealed"  # F_GET_SEALS: seal, shrink, grow, write
     finally:
         os.close(exe)
     maps = pathlib.Path(f"/proc/{pid}/maps").read_text()
-    files = {line.split(None, 5)[5] for line in maps.splitlines() if len(line.split(None, 5)) == 6 and "/" in line}
+    files = {
+        line.split(None, 5)[5] for line in maps.splitlines() if len(line.split(None, 5)) == 6 and "/" in line
+    }
     assert not [f for f in files if "memfd" not in f], "files of the host are mapped"
 
 
@@ -102,9 +106,11 @@ def test_program_through_a_leaked_descriptor(runtime, bundle, leak):
 def test_descriptors_of_the_waiting_process(runtime, bundle):
     """runc's own suite has this list: nothing that leads into the host's file systems."""
     c = runtime.create(bundle)
-    allowed = r"/dev/null|/dev/pts/\d+|anon_inode:.*|socket:.*|pipe:.*|.*/exec\.fifo|/proc/1/task/1/fd|/memfd:.*|/|/proc|" + re.escape(
-        str(runtime.work)
-    ) + r"/st-[\w-]+\.(out|err)"
+    allowed = (
+        r"/dev/null|/dev/pts/\d+|anon_inode:.*|socket:.*|pipe:.*|.*/exec\.fifo|/proc/1/task/1/fd|/memfd:.*|/|/proc|"
+        + re.escape(str(runtime.work))
+        + r"/st-[\w-]+\.(out|err)"
+    )
     folder = f"/proc/{c.pid}/fd"
     links = {n: os.readlink(f"{folder}/{n}") for n in os.listdir(folder)}
     assert {n: target for n, target in links.items() if not re.fullmatch(allowed, target)} == {}
@@ -196,7 +202,9 @@ def test_ptmx_of_a_linked_dev_is_not_replaced(runtime, bundle, trap):
 def test_console_that_is_a_link_out_of_the_root(runtime, bundle, trap, console):
     without_dev(bundle)
     (bundle.rootfs / "dev/console").symlink_to(f"../../../../../../..{trap}/console")
-    bundle.mount("/dev/pts", "devpts", "devpts", ["newinstance", "ptmxmode=0666"]).set("process.terminal", True)
+    bundle.mount("/dev/pts", "devpts", "devpts", ["newinstance", "ptmxmode=0666"]).set(
+        "process.terminal", True
+    )
     runtime.try_create(bundle, None, "--console-socket", console.path)
 
 
@@ -232,7 +240,12 @@ def test_null_device_of_the_host_keeps_its_owner(runtime, bundle):
 def test_many_mappings(runtime, bundle, lines):
     """More than the kernel takes: never a part of them in effect."""
     bundle.userns()
-    runtime.refuses(bundle.set("linux.uidMappings", [{"containerID": n, "hostID": 100000 + 2 * n, "size": 1} for n in range(lines)]))
+    runtime.refuses(
+        bundle.set(
+            "linux.uidMappings",
+            [{"containerID": n, "hostID": 100000 + 2 * n, "size": 1} for n in range(lines)],
+        )
+    )
 
 
 @req("T18", "EX-3")
@@ -288,7 +301,9 @@ def test_ids_never_leave_the_state_root(runtime, bundle, command):
             result = runtime.raw("--root", scratch / "root", *command.split(), *options, ident)
             assert result.code != 0, f"{command} {ident!r}"
             left = sorted(str(p.relative_to(scratch)) for p in scratch.rglob("*"))
-            assert left == ["keep", "keep/file", "root", "root/keep", "root/keep/file"], f"{command} {ident!r}"
+            assert left == ["keep", "keep/file", "root", "root/keep", "root/keep/file"], (
+                f"{command} {ident!r}"
+            )
     finally:
         host.umount(scratch)
 
@@ -399,7 +414,10 @@ def test_inheritable_is_what_was_asked_for(runtime, bundle):
 
 @req("T21", "NS-7")
 def test_host_settings_are_as_before(runtime, bundle):
-    paths = [pathlib.Path("/proc/sys", n) for n in ("kernel/core_pattern", "kernel/hostname", "kernel/shmmni", "net/ipv4/ip_forward")]
+    paths = [
+        pathlib.Path("/proc/sys", n)
+        for n in ("kernel/core_pattern", "kernel/hostname", "kernel/shmmni", "net/ipv4/ip_forward")
+    ]
     before = [p.read_text() for p in paths]
     runtime.report(bundle.set("linux.sysctl", {"kernel.shmmni": "99", "net.ipv4.ip_forward": "1"}))
     assert [p.read_text() for p in paths] == before

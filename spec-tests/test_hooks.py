@@ -6,7 +6,6 @@ import os
 import time
 
 import pytest
-
 from lib.hooks import AT_CREATE, IN_RUNTIME_NS, STAGES, Log, stdin_state
 from lib.runtime import process_state
 from test_lifecycle import check_state
@@ -37,11 +36,18 @@ def whole_life(runtime, bundle):
 def test_order_of_the_stages(runtime, bundle, hooks: Log):
     for stage in reversed(STAGES):
         hooks.hook(stage)
-    c = runtime.create(bundle.probe("append", "/hooks.log", '{"did":[{"cmd":"access","args":["program"],"err":""}]}\n', "hold"))
+    c = runtime.create(
+        bundle.probe(
+            "append", "/hooks.log", '{"did":[{"cmd":"access","args":["program"],"err":""}]}\n', "hold"
+        )
+    )
     assert hooks.ran() == list(AT_CREATE)
     c.start()
     assert hooks.ran()[3:4] == ["poststart"]
-    assert [name for name in hooks.ran() if name in {"startContainer", "program"}] == ["startContainer", "program"]
+    assert [name for name in hooks.ran() if name in {"startContainer", "program"}] == [
+        "startContainer",
+        "program",
+    ]
     c.stop()
     assert "poststop" not in hooks.ran()
     c.delete()
@@ -67,7 +73,9 @@ def test_state_on_standard_input(runtime, bundle, hooks: Log, stage):
     bundle.set("annotations", {"org.example.k": "v"})
     c, pid = whole_life(runtime, bundle)
     state = stdin_state(hooks.of(stage))
-    check_state(state, id=c.id, status=STATUS[stage], bundle=str(bundle.path), annotations={"org.example.k": "v"})
+    check_state(
+        state, id=c.id, status=STATUS[stage], bundle=str(bundle.path), annotations={"org.example.k": "v"}
+    )
     if stage != "poststop":
         assert state["pid"] == (1 if stage in {"createContainer", "startContainer"} else pid)
 
@@ -169,7 +177,9 @@ def test_create_container_hook_runs_in_the_container_found_in_the_host(runtime, 
         if seen["ns"][kind] is not None:
             assert seen["ns"][kind] == os.readlink(f"/proc/{c.pid}/ns/{kind}"), kind
     assert seen["hostname"] in {"spec-tests", os.uname().nodename}
-    assert [m for m in seen.mounts if m.place == str(bundle.rootfs / "dev/shm")], "the container's mounts are not there"
+    assert [m for m in seen.mounts if m.place == str(bundle.rootfs / "dev/shm")], (
+        "the container's mounts are not there"
+    )
 
 
 @req("HK-8", "HK-10", "HK-11")

@@ -6,7 +6,6 @@ import os
 import pathlib
 
 import pytest
-
 from lib import host
 from lib.bundle import Unset
 from lib.runtime import new_id
@@ -75,7 +74,13 @@ def test_sysctl_that_is_not_of_a_namespace(runtime, bundle, key):
 
 @req("SY-1")
 @pytest.mark.parametrize(
-    ("kind", "key"), [("network", "net.ipv4.ip_forward"), ("ipc", "kernel.shmmni"), ("ipc", "fs.mqueue.msg_max"), ("uts", "kernel.domainname")]
+    ("kind", "key"),
+    [
+        ("network", "net.ipv4.ip_forward"),
+        ("ipc", "kernel.shmmni"),
+        ("ipc", "fs.mqueue.msg_max"),
+        ("uts", "kernel.domainname"),
+    ],
 )
 def test_sysctl_of_a_namespace_that_is_the_callers(runtime, bundle, kind, key):
     bundle.drop_ns(kind)
@@ -86,7 +91,9 @@ def test_sysctl_of_a_namespace_that_is_the_callers(runtime, bundle, kind, key):
 
 @req("SY-1")
 def test_sysctl_of_the_callers_network_namespace_by_its_path(runtime, bundle):
-    runtime.refuses(bundle.ns("network", "/proc/self/ns/net").set("linux.sysctl", {"net.ipv4.ip_forward": "1"}))
+    runtime.refuses(
+        bundle.ns("network", "/proc/self/ns/net").set("linux.sysctl", {"net.ipv4.ip_forward": "1"})
+    )
 
 
 @req("SY-1", "CR-7")
@@ -174,7 +181,22 @@ def test_masked_paths(runtime, bundle):
     secrets(bundle)
     bundle.set("linux.maskedPaths", ["/secret", "/dir", "/does/not/exist"])
     seen = runtime.report(
-        bundle, "cat", "/secret", "ls", "/dir", "write", "/dir/x", "x", "rm", "/dir", "umount", "/secret", "stat", "/secret", "umount", "/dir"
+        bundle,
+        "cat",
+        "/secret",
+        "ls",
+        "/dir",
+        "write",
+        "/dir/x",
+        "x",
+        "rm",
+        "/dir",
+        "umount",
+        "/secret",
+        "stat",
+        "/secret",
+        "umount",
+        "/dir",
     )
     assert seen.cat("/secret") == ""
     assert seen.step("ls")["names"] == []
@@ -188,7 +210,9 @@ def test_masked_paths(runtime, bundle):
 
 @req("MK-2")
 def test_masked_paths_of_proc(runtime, bundle):
-    seen = runtime.report(bundle.set("linux.maskedPaths", ["/proc/kcore", "/proc/acpi", "/proc/keys"]), "cat", "/proc/keys")
+    seen = runtime.report(
+        bundle.set("linux.maskedPaths", ["/proc/kcore", "/proc/acpi", "/proc/keys"]), "cat", "/proc/keys"
+    )
     assert seen.cat("/proc/keys") == ""
 
 
@@ -220,7 +244,23 @@ def test_link_out_of_the_root_masks_nothing_of_the_host(runtime, bundle):
 def test_readonly_paths(runtime, bundle):
     secrets(bundle)
     bundle.set("linux.readonlyPaths", ["/dir", "/secret", "/proc/sys", "/does/not/exist"])
-    seen = runtime.report(bundle, "set", "/secret", "x", "write", "/dir/x", "x", "cat", "/dir/file", "set", "/proc/sys/kernel/shmmni", "5", "write", "/y", "x")
+    seen = runtime.report(
+        bundle,
+        "set",
+        "/secret",
+        "x",
+        "write",
+        "/dir/x",
+        "x",
+        "cat",
+        "/dir/file",
+        "set",
+        "/proc/sys/kernel/shmmni",
+        "5",
+        "write",
+        "/y",
+        "x",
+    )
     assert [s.err for s in seen.steps] == ["EROFS", "EROFS", "", "EROFS", ""]
     assert seen.cat("/dir/file") == "secret"
 

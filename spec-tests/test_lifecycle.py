@@ -10,7 +10,6 @@ import signal
 import subprocess
 
 import pytest
-
 from lib import host
 from lib.bundle import Unset
 from lib.hooks import Log, script, stdin_state
@@ -59,7 +58,9 @@ def test_state_in_every_phase(runtime, bundle):
 @req("ST-1")
 def test_state_version_is_not_an_echo_of_the_config(runtime, bundle):
     """A config of 1.0.0 does not make the state document one of a version that the runtime does not write."""
-    first, second = (runtime.create(b.set("ociVersion", v)) for b, v in ((bundle, "1.0.0"), (runtime.bundle(), "1.0.2")))
+    first, second = (
+        runtime.create(b.set("ociVersion", v)) for b, v in ((bundle, "1.0.0"), (runtime.bundle(), "1.0.2"))
+    )
     assert first.state()["ociVersion"] == second.state()["ociVersion"]
 
 
@@ -104,7 +105,9 @@ def test_bundle_is_the_current_directory_by_default(runtime, bundle):
 
 
 @req("ST-9", "AN-1")
-@pytest.mark.parametrize("annotations", [None, {}, {"org.example.a": "1", "empty": ""}], ids=["absent", "empty", "two"])
+@pytest.mark.parametrize(
+    "annotations", [None, {}, {"org.example.a": "1", "empty": ""}], ids=["absent", "empty", "two"]
+)
 def test_annotations_in_the_state(runtime, bundle, annotations):
     if annotations is not None:
         bundle.set("annotations", annotations)
@@ -238,7 +241,9 @@ def test_failing_poststop_hook_is_a_warning(runtime, bundle, hooks: Log):
 def test_a_warning_changes_nothing(runtime, bundle):
     bundle.add("process.capabilities.bounding", "CAP_NO_SUCH_THING")
     log = runtime.work / "log"
-    result = runtime.cmd("--log", log, "run", "--bundle", bundle.path, new_id()) if not bundle.write() else None
+    result = (
+        runtime.cmd("--log", log, "run", "--bundle", bundle.path, new_id()) if not bundle.write() else None
+    )
     assert result.code == 0, str(result)
     assert result.seen["uids"] == [0, 0, 0]
     assert "CAP_NO_SUCH_THING" in log.read_text() + result.err
@@ -263,7 +268,9 @@ def test_operation_on_an_unknown_id(runtime, operation):
 
 @req("CR-2", "ER-1")
 @pytest.mark.parametrize(
-    "ident", [".", "..", "../x", "a/b", "", "/x", "é", "a b", "a\nb", "x" * 1025, "a\\b", "a:b", "a*"], ids=lambda i: repr(i)[:9]
+    "ident",
+    [".", "..", "../x", "a/b", "", "/x", "é", "a b", "a\nb", "x" * 1025, "a\\b", "a:b", "a*"],
+    ids=lambda i: repr(i)[:9],
 )
 def test_create_refuses_an_invalid_id(runtime, bundle, ident):
     bundle.write()

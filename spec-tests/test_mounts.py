@@ -6,7 +6,6 @@ import contextlib
 import os
 
 import pytest
-
 from lib import host
 from lib.bundle import Unset
 
@@ -81,7 +80,9 @@ def test_source_of_a_bind(runtime, bundle, form):
 
 
 @req("MO-5", "MO-11")
-@pytest.mark.parametrize("kind", [None, "none", "bind", "tmpfs", "dummy"], ids=["no type", "none", "bind", "tmpfs", "dummy"])
+@pytest.mark.parametrize(
+    "kind", [None, "none", "bind", "tmpfs", "dummy"], ids=["no type", "none", "bind", "tmpfs", "dummy"]
+)
 @pytest.mark.parametrize("option", ["bind", "rbind"])
 def test_bind_is_told_by_its_options(runtime, bundle, kind, option):
     (bundle.path / "vol").mkdir()
@@ -102,7 +103,9 @@ def test_bind_by_type_alone(runtime, bundle):
 @req("MO-5")
 def test_bind_of_a_file(runtime, bundle):
     (bundle.path / "f").write_text("a file")
-    seen = runtime.report(bundle.mount("/etc/new/f", None, "f", ["bind", "ro"]), "cat", "/etc/new/f", "set", "/etc/new/f", "x")
+    seen = runtime.report(
+        bundle.mount("/etc/new/f", None, "f", ["bind", "ro"]), "cat", "/etc/new/f", "set", "/etc/new/f", "x"
+    )
     assert seen.cat("/etc/new/f") == "a file"
     assert seen.step("set").err == "EROFS"
 
@@ -111,7 +114,9 @@ def test_bind_of_a_file(runtime, bundle):
 @pytest.mark.parametrize(("option", "sub"), [("bind", []), ("rbind", ["file"])])
 def test_recursive_bind(runtime, bundle, option, sub):
     with mounted_tree(runtime.work / "src") as source:
-        seen = runtime.report(bundle.mount("/data", None, source, [option]), "cat", "/data/file", "ls", "/data/sub")
+        seen = runtime.report(
+            bundle.mount("/data", None, source, [option]), "cat", "/data/file", "ls", "/data/sub"
+        )
     assert seen.cat("/data/file") == "top"
     assert seen.step("ls")["names"] == sub
 
@@ -168,7 +173,10 @@ def test_overlay(runtime, bundle):
     for name in ("lower", "upper", "work"):
         (bundle.path / name).mkdir()
     (bundle.path / "lower/file").write_text("low")
-    data = [f"{key}dir={bundle.path}/{name}" for key, name in (("lower", "lower"), ("upper", "upper"), ("work", "work"))]
+    data = [
+        f"{key}dir={bundle.path}/{name}"
+        for key, name in (("lower", "lower"), ("upper", "upper"), ("work", "work"))
+    ]
     bundle.mount("/data", "overlay", "overlay", data)
     seen = runtime.report(bundle, "cat", "/data/file", "write", "/data/new", "x")
     assert seen.cat("/data/file") == "low"
@@ -255,7 +263,10 @@ def test_option_of_a_recursive_bind_is_for_its_top_only(runtime, bundle, option)
 def test_propagation_of_a_mount(runtime, bundle, option, shown):
     with mounted_tree(runtime.work / "src", host.MS_SHARED) as source:
         seen = runtime.report(bundle.mount("/data", None, source, ["rbind", option]))
-    of = {place: {p.partition(":")[0] for p in seen.mount(place).propagation} for place in ("/data", "/data/sub")}
+    of = {
+        place: {p.partition(":")[0] for p in seen.mount(place).propagation}
+        for place in ("/data", "/data/sub")
+    }
     assert shown <= of["/data"]
     if not shown:
         assert not of["/data"]
@@ -325,9 +336,13 @@ def test_recursive_option(runtime, bundle, option):
 
 @req("MO-7")
 @pytest.mark.only_if("kernel:5.10")
-@pytest.mark.parametrize(("options", "shown"), [(["nosymfollow"], True), (["nosymfollow", "symfollow"], False)])
+@pytest.mark.parametrize(
+    ("options", "shown"), [(["nosymfollow"], True), (["nosymfollow", "symfollow"], False)]
+)
 def test_nosymfollow(runtime, bundle, options, shown):
-    assert ("nosymfollow" in runtime.report(bundle.mount("/data", options=options)).mount("/data").options) == shown
+    assert (
+        "nosymfollow" in runtime.report(bundle.mount("/data", options=options)).mount("/data").options
+    ) == shown
 
 
 @req("MO-8")
@@ -345,7 +360,9 @@ def test_tmpcopyup(runtime, bundle):
     (bundle.rootfs / "data/sub").chmod(0o750)
     os.chown(bundle.rootfs / "data/sub/file", 3, 4)
     bundle.mount("/data", options=["tmpcopyup"])
-    seen = runtime.report(bundle, "cat", "/data/link", "stat", "/data/sub", "stat", "/data/sub/file", "write", "/data/new", "x")
+    seen = runtime.report(
+        bundle, "cat", "/data/link", "stat", "/data/sub", "stat", "/data/sub/file", "write", "/data/new", "x"
+    )
     assert seen.mount("/data").kind == "tmpfs"
     assert seen.cat("/data/link") == "of the image"
     assert seen.step("stat", "/data/sub")["mode"] == 0o750
@@ -355,7 +372,13 @@ def test_tmpcopyup(runtime, bundle):
 
 @req("MO-9", "MO-10")
 def test_unknown_options_are_data_for_the_file_system(runtime, bundle):
-    seen = runtime.report(bundle.mount("/data", options=["size=64k", "nosuid", "mode=711", "uid=7"]), "stat", "/data", "statvfs", "/data")
+    seen = runtime.report(
+        bundle.mount("/data", options=["size=64k", "nosuid", "mode=711", "uid=7"]),
+        "stat",
+        "/data",
+        "statvfs",
+        "/data",
+    )
     assert seen.step("stat")["mode"] == 0o711
     assert seen.step("stat")["uid"] == 7
     assert seen.step("statvfs")["bytes"] == 65536
@@ -410,7 +433,9 @@ def test_cgroup_mount_on_v1(runtime, bundle, cgroupns):
         bundle.ns("cgroup")
     bundle.mount("/sys", "sysfs", "sysfs", ["nosuid", "noexec", "nodev", "ro"])
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", ["nosuid", "noexec", "nodev", "relatime", "ro"])
-    seen = runtime.report(bundle, "cat", "/sys/fs/cgroup/pids/cgroup.procs", "write", "/sys/fs/cgroup/pids/x", "x")
+    seen = runtime.report(
+        bundle, "cat", "/sys/fs/cgroup/pids/cgroup.procs", "write", "/sys/fs/cgroup/pids/x", "x"
+    )
     pids = seen.mount("/sys/fs/cgroup/pids")
     assert "ro" in pids.options
     assert seen.cat("/sys/fs/cgroup/pids/cgroup.procs").split() == ["1"]
@@ -424,4 +449,6 @@ def test_mode_of_a_directory_that_a_tmpfs_covers(runtime, bundle, options):
     """Without mode= a tmpfs takes the mode of the directory it covers, as runc has it."""
     (bundle.rootfs / "data").mkdir()
     (bundle.rootfs / "data").chmod(0o1770)
-    assert runtime.report(bundle.mount("/data", options=options), "stat", "/data").step("stat")["mode"] == 0o1770
+    assert (
+        runtime.report(bundle.mount("/data", options=options), "stat", "/data").step("stat")["mode"] == 0o1770
+    )

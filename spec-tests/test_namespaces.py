@@ -7,14 +7,26 @@ import re
 import time
 
 import pytest
-
 from lib import host
 from lib.bundle import Unset
 from lib.runtime import poll
 
 req = pytest.mark.req
-FILES = {"pid": "pid", "network": "net", "mount": "mnt", "ipc": "ipc", "uts": "uts", "user": "user", "cgroup": "cgroup", "time": "time"}
-OWN = {kind: os.readlink(f"/proc/self/ns/{name}") for kind, name in FILES.items() if os.path.exists(f"/proc/self/ns/{name}")}
+FILES = {
+    "pid": "pid",
+    "network": "net",
+    "mount": "mnt",
+    "ipc": "ipc",
+    "uts": "uts",
+    "user": "user",
+    "cgroup": "cgroup",
+    "time": "time",
+}
+OWN = {
+    kind: os.readlink(f"/proc/self/ns/{name}")
+    for kind, name in FILES.items()
+    if os.path.exists(f"/proc/self/ns/{name}")
+}
 
 
 def with_ns(bundle, kind: str):
@@ -29,8 +41,21 @@ def test_only_what_is_listed_is_mounted(runtime, bundle):
 
 @req("FS-1")
 def test_default_file_systems_work(runtime, bundle):
-    seen = runtime.report(bundle.mount("/sys", "sysfs", "sysfs", ["ro"]), "open", "/dev/pts/ptmx", "rw", "write", "/dev/shm/x", "x")
-    assert [seen.mount(p).kind for p in ("/proc", "/sys", "/dev/pts", "/dev/shm")] == ["proc", "sysfs", "devpts", "tmpfs"]
+    seen = runtime.report(
+        bundle.mount("/sys", "sysfs", "sysfs", ["ro"]),
+        "open",
+        "/dev/pts/ptmx",
+        "rw",
+        "write",
+        "/dev/shm/x",
+        "x",
+    )
+    assert [seen.mount(p).kind for p in ("/proc", "/sys", "/dev/pts", "/dev/shm")] == [
+        "proc",
+        "sysfs",
+        "devpts",
+        "tmpfs",
+    ]
     assert [s.err for s in seen.steps] == ["", ""]
 
 
@@ -53,7 +78,9 @@ def test_new_pid_namespace_begins_at_one(runtime, bundle):
 @req("NS-1")
 def test_loopback_of_a_new_network_namespace_is_up(runtime, bundle):
     bundle.mount("/sys", "sysfs", "sysfs", ["ro"])
-    seen = runtime.report(bundle, "ls", "/sys/class/net", "cat", "/sys/class/net/lo/flags", "cat", "/proc/net/if_inet6")
+    seen = runtime.report(
+        bundle, "ls", "/sys/class/net", "cat", "/sys/class/net/lo/flags", "cat", "/proc/net/if_inet6"
+    )
     assert "lo" in seen.step("ls")["names"]
     assert int(seen.cat("/sys/class/net/lo/flags"), 16) & 1
 
@@ -165,7 +192,12 @@ def test_join_by_a_relative_path(runtime, bundle, path):
 @req("NS-5")
 @pytest.mark.parametrize(
     ("kind", "path"),
-    [("ipc", "/proc/self/ns/net"), ("network", "/proc/self/ns/uts"), ("pid", "/proc/self/ns/ipc"), ("uts", "/proc/self/ns/mnt")],
+    [
+        ("ipc", "/proc/self/ns/net"),
+        ("network", "/proc/self/ns/uts"),
+        ("pid", "/proc/self/ns/ipc"),
+        ("uts", "/proc/self/ns/mnt"),
+    ],
 )
 def test_join_a_namespace_of_another_type(runtime, bundle, kind, path):
     runtime.refuses(bundle.ns(kind, path).set("hostname", Unset))
@@ -193,10 +225,19 @@ def test_join_what_is_no_namespace(runtime, bundle, what):
 @req("ID-1")
 def test_mappings(runtime, bundle):
     bundle.userns()
-    bundle.set("linux.uidMappings", [{"containerID": 0, "hostID": 100000, "size": 1000}, {"containerID": 1000, "hostID": 300000, "size": 5}])
+    bundle.set(
+        "linux.uidMappings",
+        [
+            {"containerID": 0, "hostID": 100000, "size": 1000},
+            {"containerID": 1000, "hostID": 300000, "size": 5},
+        ],
+    )
     bundle.set("linux.gidMappings", [{"containerID": 0, "hostID": 100000, "size": 77}])
     seen = runtime.report(bundle)
-    assert [line.split() for line in seen.file("uid_map").splitlines()] == [["0", "100000", "1000"], ["1000", "300000", "5"]]
+    assert [line.split() for line in seen.file("uid_map").splitlines()] == [
+        ["0", "100000", "1000"],
+        ["1000", "300000", "5"],
+    ]
     assert [line.split() for line in seen.file("gid_map").splitlines()] == [["0", "100000", "77"]]
     assert seen["uids"] == [0, 0, 0]
 
@@ -259,7 +300,9 @@ def test_user_namespace_that_cannot_be(runtime, bundle, fault):
 @req("DV-2", "DD-1", "NS-1")
 def test_devices_in_a_user_namespace(runtime, bundle):
     """mknod is not allowed there: the host's nodes are bound."""
-    seen = runtime.report(bundle.userns(), "stat", "/dev/null", "write", "/dev/null", "x", "open", "/dev/zero", "r")
+    seen = runtime.report(
+        bundle.userns(), "stat", "/dev/null", "write", "/dev/null", "x", "open", "/dev/zero", "r"
+    )
     shown = seen.step("stat")
     assert (shown["type"], shown["major"], shown["minor"]) == ("char", 1, 3)
     assert [s.err for s in seen.steps] == ["", "", ""]
@@ -271,7 +314,10 @@ def test_devices_in_a_user_namespace(runtime, bundle):
 @req("TI-1")
 @pytest.mark.only_if("ns:time")
 def test_time_offsets(runtime, bundle):
-    offsets = {"monotonic": {"secs": 7881, "nanosecs": 2718281}, "boottime": {"secs": 1337, "nanosecs": 3141519}}
+    offsets = {
+        "monotonic": {"secs": 7881, "nanosecs": 2718281},
+        "boottime": {"secs": 1337, "nanosecs": 3141519},
+    }
     before = time.clock_gettime(time.CLOCK_MONOTONIC)
     seen = runtime.report(bundle.ns("time").set("linux.timeOffsets", offsets))
     lines = dict(re.findall(r"(\w+)\s+(\d+\s+\d+)", seen.file("timens_offsets")))
@@ -291,7 +337,12 @@ def test_negative_time_offset(runtime, bundle):
 @pytest.mark.only_if("ns:time")
 @pytest.mark.parametrize(
     "offsets",
-    [{"realtime": {"secs": 1}}, {"monotonic": 5}, {"monotonic": {"secs": "1"}}, {"monotonic": {"secs": 1, "nanosecs": 10**9}}],
+    [
+        {"realtime": {"secs": 1}},
+        {"monotonic": 5},
+        {"monotonic": {"secs": "1"}},
+        {"monotonic": {"secs": 1, "nanosecs": 10**9}},
+    ],
     ids=str,
 )
 def test_time_offsets_that_are_none(runtime, bundle, offsets):

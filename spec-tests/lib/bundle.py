@@ -70,7 +70,9 @@ def build_probe(target: pathlib.Path) -> None:
     command = [compiler, "-static", "-O1", "-o", str(target), str(HERE / "probe/probe.c")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        first = next((line for line in done.stderr.splitlines() if "error" in line or "cannot" in line), done.stderr)
+        first = next(
+            (line for line in done.stderr.splitlines() if "error" in line or "cannot" in line), done.stderr
+        )
         raise SystemExit(f"spec-tests: the probe does not build (a static libc is needed): {first}")
 
 
@@ -133,7 +135,12 @@ class Bundle:
         return self.args("/probe", *commands)
 
     def mount(
-        self, destination: str, kind: str | None = "tmpfs", source: object = "tmpfs", options: list[str] | None = None, **more: object
+        self,
+        destination: str,
+        kind: str | None = "tmpfs",
+        source: object = "tmpfs",
+        options: list[str] | None = None,
+        **more: object,
     ) -> Bundle:
         entry = {"destination": destination, "source": str(source), "options": options or [], **more}
         if kind is not None:
@@ -146,7 +153,9 @@ class Bundle:
         return self
 
     def drop_ns(self, *kinds: str) -> Bundle:
-        self.config["linux"]["namespaces"] = [n for n in self.config["linux"]["namespaces"] if n["type"] not in kinds]
+        self.config["linux"]["namespaces"] = [
+            n for n in self.config["linux"]["namespaces"] if n["type"] not in kinds
+        ]
         return self
 
     def ns(self, kind: str, path: object = None) -> Bundle:

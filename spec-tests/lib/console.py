@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pathlib
 import select
 import socket
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pathlib
 
 
 class Receiver:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
 import stat
+from typing import TYPE_CHECKING
 
-from lib.bundle import Bundle
 from lib.probe import Seen
-from lib.runtime import Runtime
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from lib.bundle import Bundle
+    from lib.runtime import Runtime
 
 STAGES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 AT_CREATE = STAGES[:3]
@@ -29,17 +33,26 @@ class Log:
 
     def paths(self, stage: str) -> tuple[str, str]:
         """The probe's path and the log's, as a hook of that stage sees them."""
-        return ("/probe", "/hooks.log") if stage == "startContainer" else (str(self.runtime.tree / "probe"), str(self.outside))
+        return (
+            ("/probe", "/hooks.log")
+            if stage == "startContainer"
+            else (str(self.runtime.tree / "probe"), str(self.outside))
+        )
 
     def hook(self, stage: str, *commands: str, tag: str = "", **more: object) -> None:
         """A hook that logs its stage, standard input, and whatever else the commands see."""
         program, log = self.paths(stage)
-        self.bundle.hook(stage, program, "out", log, "report", "stdin", "access", f"{stage}{tag}", *commands, **more)
+        self.bundle.hook(
+            stage, program, "out", log, "report", "stdin", "access", f"{stage}{tag}", *commands, **more
+        )
 
     def entries(self) -> list[tuple[str, Seen]]:
         """(stage and tag, report) of each hook that ran; the ones inside the container come last."""
         lines = [
-            line for path in (self.outside, self.inside) if path.exists() for line in path.read_text().splitlines()
+            line
+            for path in (self.outside, self.inside)
+            if path.exists()
+            for line in path.read_text().splitlines()
         ]
         return [(seen.step("access")["args"][0], seen) for seen in map(Seen, lines)]
 

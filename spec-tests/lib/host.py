@@ -11,12 +11,49 @@ import shutil
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED, MNT_DETACH = 0x20000, 0x1000, 0x4000, 1 << 18, 1 << 20, 2
-CAPS = (
-    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
-    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT "
-    "SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP "
-    "MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
-).split()
+CAPS = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+]
 
 
 def _call(result: int, what: str) -> None:
@@ -47,7 +84,7 @@ def become_subreaper() -> None:
 
 def capability_masks(status: str) -> dict[str, int]:
     """The Cap lines of a /proc/PID/status: {"Inh": mask, "Prm": ..., "Eff": ..., "Bnd": ..., "Amb": ...}."""
-    return {name: int(value, 16) for name, value in re.findall(r"^Cap(\w+):\s*(\w+)$", status, re.M)}
+    return {name: int(value, 16) for name, value in re.findall(r"^Cap(\w+):\s*(\w+)$", status, re.MULTILINE)}
 
 
 def mask_of(*names: str) -> int:
@@ -118,7 +155,7 @@ def _has_control_file(controller: str, name: str) -> bool:
 
 
 @functools.cache
-def missing(fact: str) -> str | None:  # noqa: C901 -- one line a fact
+def missing(fact: str) -> str | None:
     """None if the host has `fact`, else what a skip says. Facts with an argument: `kind:argument`."""
     kind, _, argument = fact.partition(":")
     present = {
@@ -132,8 +169,12 @@ def missing(fact: str) -> str | None:  # noqa: C901 -- one line a fact
         "no-file": lambda: not os.path.exists(argument),
         "tool": lambda: shutil.which(argument) is not None,
         "ns": lambda: os.path.exists(f"/proc/self/ns/{argument}"),
-        "fs": lambda: re.search(rf"\t{argument}$", pathlib.Path("/proc/filesystems").read_text(), re.M),
-        "v1": lambda: _has_control_file(*argument.split("/")) if "/" in argument else argument in hierarchies(),
+        "fs": lambda: re.search(
+            rf"\t{argument}$", pathlib.Path("/proc/filesystems").read_text(), re.MULTILINE
+        ),
+        "v1": lambda: (
+            _has_control_file(*argument.split("/")) if "/" in argument else argument in hierarchies()
+        ),
         "not-v1": lambda: argument not in hierarchies(),
         "cpus": lambda: len(os.sched_getaffinity(0)) >= int(argument),
     }

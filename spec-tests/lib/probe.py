@@ -28,9 +28,22 @@ def parse_mountinfo(text: str) -> list[Mount]:
         left, _, right = line.partition(" - ")
         number, parent, device, root, place, options, *optional = left.split(" ")
         kind, source, data = right.split(" ", 2)
-        root, place, source = (re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), x) for x in (root, place, source))
+        root, place, source = (
+            re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), x) for x in (root, place, source)
+        )
         mounts.append(
-            Mount(int(number), int(parent), device, root, place, set(options.split(",")), set(optional), kind, source, set(data.split(",")))
+            Mount(
+                int(number),
+                int(parent),
+                device,
+                root,
+                place,
+                set(options.split(",")),
+                set(optional),
+                kind,
+                source,
+                set(data.split(",")),
+            )
         )
     return mounts
 
@@ -81,7 +94,7 @@ class Seen:
 
     @property
     def status(self) -> dict[str, str]:
-        return dict(re.findall(r"^(\w+):[ \t]*(.*)$", self.file("status"), re.M))
+        return dict(re.findall(r"^(\w+):[ \t]*(.*)$", self.file("status"), re.MULTILINE))
 
     @property
     def caps(self) -> dict[str, int]:

@@ -11,12 +11,14 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lib import host
 from lib.bundle import Bundle
 from lib.probe import Seen, seen_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 TIMEOUT = 20.0
 ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
@@ -46,7 +48,9 @@ def orphans() -> dict[int, str]:
     for pid in {int(p) for p in me.read_text().split()} - _running:
         with contextlib.suppress(ChildProcessError):
             if os.waitpid(pid, os.WNOHANG)[0] == 0:
-                alive[pid] = pathlib.Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+                alive[pid] = (
+                    pathlib.Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+                )
     return alive
 
 
@@ -131,7 +135,9 @@ class Container:
 
     def wait(self, pid: int, seconds: float = 5.0) -> None:
         """Until `pid` is dead; as its reaper we leave the zombie, which counts as exited."""
-        assert poll(lambda: process_state(pid) in {None, "Z", "X"}, seconds), f"{pid} is still alive; {self.err}"
+        assert poll(lambda: process_state(pid) in {None, "Z", "X"}, seconds), (
+            f"{pid} is still alive; {self.err}"
+        )
 
     def reap(self, pid: int, seconds: float = 5.0) -> int:
         """The exit status of the container's process: it is our child once the runtime is gone."""
@@ -146,7 +152,9 @@ class Container:
 
     def seen(self, seconds: float = 5.0) -> Seen:
         """The report that the container's process wrote to its standard output."""
-        assert poll(lambda: '"did":' in self.out and self.out.endswith("\n"), seconds), f"no report: {self.out}{self.err}"
+        assert poll(lambda: '"did":' in self.out and self.out.endswith("\n"), seconds), (
+            f"no report: {self.out}{self.err}"
+        )
         return seen_in(self.out)
 
 
@@ -173,7 +181,9 @@ class Runtime:
 
     # ---- running commands ----
 
-    def spawn(self, *args: object, out: object = None, err: object = None, **popen: object) -> subprocess.Popen:
+    def spawn(
+        self, *args: object, out: object = None, err: object = None, **popen: object
+    ) -> subprocess.Popen:
         """Start the runtime; the caller waits for it."""
         argv = [*popen.pop("prefix", ()), self.path, *map(str, args)]
         popen = {"stdin": subprocess.DEVNULL, "env": ENV, "cwd": self.work} | popen
@@ -247,7 +257,9 @@ class Runtime:
         assert result.code == 0, str(result)
         return container
 
-    def detached(self, bundle: Bundle, *options: object, ident: str | None = None, **how: object) -> Container:
+    def detached(
+        self, bundle: Bundle, *options: object, ident: str | None = None, **how: object
+    ) -> Container:
         """`run --detach`."""
         container = Container(self, ident or new_id(), bundle)
         bundle.write()
