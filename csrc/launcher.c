@@ -19,8 +19,7 @@ static const char places[][48] = {
 
 static void say(const char *text) { SYS(write, 2, text, length_of(text)); }
 
-_Noreturn static void refuse(const char *what, const char *path, const char *why)
-{
+_Noreturn static void refuse(const char *what, const char *path, const char *why) {
   say("pyrunc: ");
   say(what);
   say(path);
@@ -30,15 +29,13 @@ _Noreturn static void refuse(const char *what, const char *path, const char *why
 }
 
 /* A descriptor below 3 that is not there would be filled by the first file that Python opens, and given to containers. */
-static void ensure_stdio(void)
-{
+static void ensure_stdio(void) {
   for (int fd = 0; fd < 3; fd++)
     if (SYS(fcntl, fd, F_GETFD) < 0 && SYS(openat, AT_FDCWD, "/dev/null", O_RDWR) != fd)
       refuse("", "/dev/null", ": cannot be opened");
 }
 
-static int join(char *to, const char *dir, const char *name, const char *rest)
-{
+static int join(char *to, const char *dir, const char *name, const char *rest) {
   size a = length_of(dir), b = length_of(name), c = length_of(rest);
   if (a + b + c + 3 > PATH_MAX)
     return -1;
@@ -49,8 +46,7 @@ static int join(char *to, const char *dir, const char *name, const char *rest)
   return 0;
 }
 
-static void cut_last(char *path)
-{
+static void cut_last(char *path) {
   size end = length_of(path);
   while (end && path[--end] != '/')
     continue;
@@ -60,8 +56,7 @@ static void cut_last(char *path)
 /* The path of the file itself, behind every symbolic link: an interpreter started through a venv's link would look for
  * pyvenv.cfg, and trust it.
  */
-static int resolve(char *path)
-{
+static int resolve(char *path) {
   char link[] = "/proc/self/fd/0123456789";
   long fd = SYS(openat, AT_FDCWD, path, O_PATH | O_CLOEXEC);
   if (fd < 0)
@@ -77,8 +72,7 @@ static int resolve(char *path)
   return n < 0 ? -1 : 0;
 }
 
-static void find_python(char *python, const char *bin)
-{
+static void find_python(char *python, const char *bin) {
   if (!join(python, bin, PYTHON_NAME, "") && !resolve(python) && !SYS(faccessat, AT_FDCWD, python, X_OK))
     return;
   copy(python, PYTHON_PATH, sizeof(PYTHON_PATH));
@@ -86,16 +80,14 @@ static void find_python(char *python, const char *bin)
     refuse("python: ", PYTHON_PATH, ": not found: reinstall pyrunc for the python that you have");
 }
 
-static void find_package(char *main, const char *prefix)
-{
+static void find_package(char *main, const char *prefix) {
   for (unsigned int i = 0; i < sizeof(places) / sizeof(places[0]); i++)
     if (!join(main, prefix, places[i], "/pyrunc/__main__.py") && !SYS(faccessat, AT_FDCWD, main, 4 /* R_OK */))
       return;
   refuse("package: not found below ", prefix, ": reinstall pyrunc");
 }
 
-static long start(long argc, const char *const *argv, const char *const *env)
-{
+static long start(long argc, const char *const *argv, const char *const *env) {
   char prefix[PATH_MAX], python[PATH_MAX], main[PATH_MAX];
   ensure_stdio();
   long n = SYS(readlinkat, AT_FDCWD, "/proc/self/exe", prefix, sizeof(prefix) - 1);
@@ -122,8 +114,7 @@ static long start(long argc, const char *const *argv, const char *const *env)
   refuse("", python, ": cannot be executed");
 }
 
-__attribute__((used)) _Noreturn void enter(const long *stack)
-{
+__attribute__((used)) _Noreturn void enter(const long *stack) {
   const char *const *argv = (const char *const *)(stack + 1);
   leave((int)start(stack[0], argv, argv + stack[0] + 1));
 }

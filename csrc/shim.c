@@ -49,16 +49,14 @@ const char *pyrunc_ops_text(void) { return PLAN_OPS(PLAN_DESCRIBE); }
 
 unsigned int pyrunc_ops_hash(void) { return plan_hash(); }
 
-const char *pyrunc_executor_bytes(unsigned long *length)
-{
+const char *pyrunc_executor_bytes(unsigned long *length) {
   *length = (unsigned long)(pyrunc_executor_end - pyrunc_executor_start);
   return pyrunc_executor_start;
 }
 
 static int checked(long result) { return result < 0 ? -errno : (int)result; }
 
-static int write_all(int fd, const char *data, unsigned long length)
-{
+static int write_all(int fd, const char *data, unsigned long length) {
   while (length) {
     long written = write(fd, data, length);
     if (written < 0 && errno != EINTR)
@@ -72,8 +70,7 @@ static int write_all(int fd, const char *data, unsigned long length)
 }
 
 /* A memfd with these bytes that nobody can change any more. */
-static int sealed(const char *name, unsigned int flags, const char *data, unsigned long length, unsigned int mode)
-{
+static int sealed(const char *name, unsigned int flags, const char *data, unsigned long length, unsigned int mode) {
   int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
   if (fd < 0)
     return -errno;
@@ -88,14 +85,12 @@ static int sealed(const char *name, unsigned int flags, const char *data, unsign
   return done;
 }
 
-int pyrunc_memfd_sealed(const char *name, const char *data, unsigned long length)
-{
+int pyrunc_memfd_sealed(const char *name, const char *data, unsigned long length) {
   return sealed(name, 0, data, length, 0400);
 }
 
 /* A sealed copy, since the container can reach it by /proc/PID/exe (CVE-2019-5736). */
-int pyrunc_executor_fd(void)
-{
+int pyrunc_executor_fd(void) {
   unsigned long length;
   const char *data = pyrunc_executor_bytes(&length);
   int fd = sealed("pyrunc", MFD_EXEC, data, length, 0555);
@@ -109,8 +104,7 @@ struct job {
 };
 
 /* No handler of ours may run in the child, and an ignored signal would stay ignored in the container. */
-static void child_signals(void)
-{
+static void child_signals(void) {
   unsigned long action[4] = {0}, none = 0; /* the kernel's own shape: SIG_DFL and nothing else */
   for (int number = 1; number <= 64; number++)
     syscall(SYS_rt_sigaction, number, action, NULL, sizeof(none));
@@ -118,8 +112,7 @@ static void child_signals(void)
 }
 
 /* First out of the way, above every number that is asked for, then each to its place. */
-static int child_fds(struct job *job)
-{
+static int child_fds(struct job *job) {
   int base = 3 + job->preserve, limit = base + job->count;
   for (int i = 0; i < 4 + job->count; i++)
     if ((job->moved[i] = fcntl(job->moved[i], F_DUPFD_CLOEXEC, limit)) < 0)
@@ -136,8 +129,7 @@ static int child_fds(struct job *job)
   return checked(syscall(SYS_close_range, limit, ~0U, CLOSE_RANGE_CLOEXEC));
 }
 
-static void child_main(void *data)
-{
+static void child_main(void *data) {
   struct job *job = data;
   char name[] = "pyrunc", verb[] = "init";
   char *argv[] = {name, verb, job->base, NULL}, *env[] = {NULL};
@@ -150,8 +142,7 @@ static void child_main(void *data)
 }
 
 /* clone3(2), whose child runs `function` on the stack in `args` and never comes back here. */
-static long clone_into(struct clone_args *args, void (*function)(void *), void *data)
-{
+static long clone_into(struct clone_args *args, void (*function)(void *), void *data) {
 #if defined __x86_64__
   long result = SYS_clone3;
   __asm__ volatile("syscall\n\t"
@@ -187,8 +178,7 @@ static long clone_into(struct clone_args *args, void (*function)(void *), void *
 #endif
 }
 
-static void write_number(char *text, int number)
-{
+static void write_number(char *text, int number) {
   char digits[12];
   int n = 0;
   do
@@ -200,8 +190,7 @@ static void write_number(char *text, int number)
 }
 
 /* With all signals blocked: a handler of Python's must not run in the child, which has our memory. */
-static long clone_quietly(struct clone_args *args, struct job *job)
-{
+static long clone_quietly(struct clone_args *args, struct job *job) {
   unsigned long all = ~0UL, before = 0;
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof(all));
   long pid = clone_into(args, child_main, job);
@@ -213,8 +202,7 @@ static long clone_quietly(struct clone_args *args, struct job *job)
  * set *pidfd; a failed exec is an error like any other, and leaves no process.
  */
 int pyrunc_spawn(unsigned long long clone_flags, int cgroup_fd, int exe_fd, const int stdio[3], int preserve, const int *fds,
-                 int count, int *pidfd)
-{
+                 int count, int *pidfd) {
   char stack[16384] __attribute__((aligned(16)));
   struct job job = {.preserve = preserve, .count = count};
   struct clone_args args = {.flags = clone_flags | CLONE_VM | CLONE_VFORK | CLONE_PIDFD, .pidfd = (uintptr_t)pidfd};
@@ -241,8 +229,7 @@ int pyrunc_spawn(unsigned long long clone_flags, int cgroup_fd, int exe_fd, cons
 }
 
 /* EAGAIN: something was renamed on the way; openat2(2) says to try again. */
-int pyrunc_openat2(int dir, const char *path, unsigned long long flags, unsigned int mode, unsigned long long resolve)
-{
+int pyrunc_openat2(int dir, const char *path, unsigned long long flags, unsigned int mode, unsigned long long resolve) {
   struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
   int fd = -EAGAIN;
   for (int tries = 0; tries < 128 && (fd == -EAGAIN || fd == -EINTR); tries++)
@@ -250,16 +237,14 @@ int pyrunc_openat2(int dir, const char *path, unsigned long long flags, unsigned
   return fd;
 }
 
-long pyrunc_fs_magic(int fd)
-{
+long pyrunc_fs_magic(int fd) {
   struct statfs statfs;
   return fstatfs(fd, &statfs) < 0 ? -errno : (long)(unsigned int)statfs.f_type;
 }
 
 int pyrunc_ns_type(int fd) { return checked(ioctl(fd, NS_GET_NSTYPE)); }
 
-int pyrunc_close_range(unsigned int first, unsigned int last, unsigned int flags)
-{
+int pyrunc_close_range(unsigned int first, unsigned int last, unsigned int flags) {
   return checked(syscall(SYS_close_range, first, last, flags));
 }
 
