@@ -194,7 +194,8 @@ def warn_of_capabilities(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
 def _capability_hint(unknown: list[str]) -> str:
     from pyrunc.spec.hints import enum_hint
 
-    return enum_hint(unknown[0], tuple(CAPABILITIES))
+    hints = [enum_hint(name, tuple(CAPABILITIES)) for name in unknown[:10]]
+    return next(filter(None, hints), "")
 
 
 def check_rlimits(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:

@@ -43,6 +43,32 @@ FOREIGN = (
 )
 
 
+DEFAULT: dict[str, Any] = {
+    "ociVersion": "1.3.0",
+    "process": {
+        "terminal": True, "user": {"uid": 0, "gid": 0}, "args": ["sh"], "env": ["PATH=/bin", "TERM=xterm"], "cwd": "/",
+        "capabilities": {"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL"]},
+        "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}], "noNewPrivileges": True,
+    },
+    "root": {"path": "rootfs", "readonly": True},
+    "hostname": "runc",
+    "mounts": [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]},
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+        {"destination": "/etc/resolv.conf", "type": "bind", "source": "/etc/resolv.conf", "options": ["rbind", "ro"]},
+    ],
+    "linux": {
+        "resources": {"devices": [{"allow": False, "access": "rwm"}], "memory": {"limit": 2**20}, "cpu": {"cpus": "0-1"}},
+        "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")],
+        "sysctl": {"net.ipv4.ip_forward": "1"},
+        "maskedPaths": ["/proc/acpi", "/proc/kcore"],
+        "readonlyPaths": ["/proc/bus", "/proc/sys"],
+    },
+}  # fmt: skip
+"""What `spec` writes, near enough, and some more."""
+
+
 def make_config(rnd: random.Random) -> dict[str, Any]:
     """Return a config in which every single value is valid, by itself."""
     config = make(Spec, rnd, dense=1.0)
