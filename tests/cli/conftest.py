@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import _cffi_backend
 import pytest
+
+import pyrunc as package
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-ROOT = Path(__file__).parents[2]
-MAIN = ROOT / "pyrunc" / "__main__.py"
+PACKAGE = Path(package.__file__).parent
+FLAGS = ["-I", "-S", "-B", "-X", "utf8"]
+PATHS = [str(PACKAGE.parent), str(Path(_cffi_backend.__file__).parent)]
+START = f"""
+import sys
+sys.path[:0] = {PATHS}
+from pyrunc.cli import entry
+entry(sys.argv[1], sys.argv[2:])
+"""
+"""What `__main__` does; but in a checkout cffi lies elsewhere than pyrunc."""
 
 
 class Result:
@@ -26,15 +38,56 @@ class Result:
         self.err = (done.stderr or b"").decode()
 
 
+def start(*args: str | Path, argv0: str = "pyrunc", **how: object) -> Result:
+    """Run pyrunc; the rest of the keywords are for subprocess."""
+    words = [sys.executable, *FLAGS, "-c", START, argv0, *map(str, args)]
+    how.setdefault("stdout", subprocess.PIPE)
+    how.setdefault("stderr", subprocess.PIPE)
+    return Result(subprocess.run(words, timeout=30, check=False, **how))  # type: ignore[call-overload]
+
+
 @pytest.fixture
 def pyrunc(tmp_path: Path) -> Callable[..., Result]:
-    """Run pyrunc with its state in a temporary directory; `argv0` and subprocess's arguments by keyword."""
+    """Run pyrunc with its state in a temporary directory."""
 
-    def run(*args: str | Path, argv0: str = "pyrunc", **how: object) -> Result:
-        words = [sys.executable, "-I", "-S", str(MAIN), argv0, *map(str, args)]
-        how.setdefault("env", {"XDG_RUNTIME_DIR": str(tmp_path), "PATH": os.environ["PATH"]})
-        how.setdefault("stdout", subprocess.PIPE)
-        how.setdefault("stderr", subprocess.PIPE)
-        return Result(subprocess.run(words, timeout=30, check=False, **how))  # type: ignore[call-overload]
+    def run(*args: str | Path, **how: object) -> Result:
+        how.setdefault(
+            "env", {"XDG_RUNTIME_DIR": str(tmp_path), "PATH": os.environ["PATH"], "USER": "nobody"}
+        )
+        return start(*args, **how)  # type: ignore[arg-type]
 
     return run
+
+
+BUSYBOX = shutil.which("busybox") or "/bin/busybox"
+
+
+class Containers:
+    """Real containers with a state root of their own; all are gone at the end of the test."""
+
+    def __init__(self, directory: Path) -> None:
+        self.root = directory / "state"
+        self.bundle = directory / "bundle"
+        (self.bundle / "rootfs/bin").mkdir(parents=True)
+        shutil.copy(BUSYBOX, self.bundle / "rootfs/bin/busybox")
+
+    def __call__(self, *args: str | Path, **how: object) -> Result:
+        how.setdefault("stdin", subprocess.DEVNULL)
+        return start("--root", self.root, *args, **how)  # type: ignore[arg-type]
+
+    def ok(self, *args: str | Path) -> str:
+        """Run a command that must succeed, without a word on standard error."""
+        result = self(*args)
+        assert (result.code, result.err) == (0, ""), result.err
+        return result.out
+
+
+@pytest.fixture
+def containers(tmp_path: Path) -> Iterator[Containers]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    made = Containers(tmp_path)
+    yield made
+    if made.root.exists():
+        for name in os.listdir(made.root):
+            made("delete", "--force", name)
