@@ -49,6 +49,10 @@ OPERATION(SETATTR) {
 }
 
 OPERATION(MOVE) {
+  struct statfs target;
+  TRY(SYS(fstatfs, fd_at(run, op->a[1]), &target));
+  if (op->a[2] && (unsigned long long)target.f_type == op->a[2])
+    return -EXDEV;
   return SYS(move_mount, fd_at(run, op->a[0]), "", fd_at(run, op->a[1]), "",
              MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }

@@ -30,7 +30,9 @@
   /* use an fd */ \
   OP(FSCONFIG, "fs:slot cmd:fscmd key:str value:str", "fsconfig(2): set a flag, set a string, or create") \
   OP(SETATTR, "fd:slot flags:at set:mattr clear:mattr propagation:ms", "mount_setattr(2) on the mount of the slot") \
-  OP(MOVE, "from:slot to:slot", "move_mount(2), from fd to fd: nothing is resolved again (CVE-2021-30465)") \
+  OP(MOVE, "from:slot to:slot forbid:hex", \
+     "move_mount(2), from fd to fd: nothing is resolved again (CVE-2021-30465). EXDEV when the target lies on a file system of " \
+     "the forbidden magic number: asked of the very fd, for a link may lead into /proc (CVE-2025-52881)") \
   OP(UMOUNT, "path:path flags:umount", "umount2(2)") \
   OP(WRITE, "fd:slot data:bytes", "write(2), all of it in one call, as the files under /proc and /sys want it") \
   OP(IOCTL, "fd:slot request:ioctl data:bytes", "ioctl(2) with a pointer to the data, or 0 when there is none") \

@@ -6,6 +6,7 @@ from pyrunc.errors import PyruncError
 from pyrunc.run.conduct import Ended
 from pyrunc.run.start import poststart
 from pyrunc.run.story import creating, request_of
+from pyrunc.run.trace import TRACE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def run(args: Args) -> int:
             talk.run()
         except Ended:
             creation.entry.enter("running")
+        creation.hooks_ran = True  # the program has run: poststop hooks are due, whatever comes
         poststart(creation.entry, creation.spec)
     if wakeup < 0:
         return 0
@@ -49,9 +51,11 @@ def _foreground(creation: Creation, wakeup: int, *, keep: bool) -> int:
 
         relay = Relay(receive_master(creation.master), open_host_terminal())
     code = wait_foreground(creation.pid, creation.pidfd, wakeup, relay)
+    TRACE.phase("wait for the program")
     creation.entry.lock()
     if not keep and not creation.entry.is_gone():
         _destroy(creation)
+    TRACE.phase("destroy")
     return code
 
 

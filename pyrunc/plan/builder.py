@@ -203,12 +203,12 @@ class Builder:
         flags = AT_RECURSIVE if recursive else 0
         self.ops.append(Op(CODES["SETATTR"], (slot, flags, on, off, propagation), at))
 
-    def move(self, source: Slot, target: Slot, at: str) -> None:
+    def move(self, source: Slot, target: Slot, at: str, *, forbid: int = 0) -> None:
         """MOVE; what is moved belongs to its target's era from then on."""
         self._in_namespace(source, "MOVE from")
         self._in_namespace(target, "MOVE to")
         source.era = target.era
-        self.ops.append(Op(CODES["MOVE"], (source, target), at))
+        self.ops.append(Op(CODES["MOVE"], (source, target, forbid), at))
 
     def umount(self, path: str, flags: int, at: str) -> None:
         """UMOUNT."""

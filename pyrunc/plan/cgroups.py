@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyrunc.plan.builder import CWD
-from pyrunc.plan.filesystem import configure, destination, fail, set_attributes, set_tree
+from pyrunc.plan.filesystem import configure, fail, place, set_attributes, set_tree
 from pyrunc.plan.kernel import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
 
 TYPE_CHECKING = False
@@ -42,7 +42,7 @@ def _mount_v2(c: Context, entry: Mount, options: Options) -> None:
         c.b.create(fs, at)
         copy = c.b.fsmount(fs, options.mount.on, at)
         set_tree(c, copy, entry, options)
-    c.b.move(copy, destination(c, entry), entry.at)
+    place(c, entry, copy)
 
 
 def _mount_v1(c: Context, entry: Mount, options: Options) -> None:
@@ -53,7 +53,7 @@ def _mount_v1(c: Context, entry: Mount, options: Options) -> None:
     b.set_string(fs, "mode", "0755", at)
     b.create(fs, at)
     top = b.fsmount(fs, HARMLESS, at)
-    b.move(top, destination(c, entry), entry.at)
+    place(c, entry, top)
     layout = c.host.cgroup
     for hierarchy in (*layout.v1, layout.v2) if layout.v2 else layout.v1:
         name = hierarchy.mountpoint.rpartition("/")[2]

@@ -57,6 +57,7 @@ def compile_plan(spec: Spec, host: Host, request: Request, facts: Facts) -> Plan
     process.become_user(c)
     process.get_ready(c)
     process.run_start_hooks(c)
+    process.close_all(c)
     resources.limit(c)
     process.execute(c)
     return c.b.finish()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NO_SYMLINK_TYPES = {"proc", "sysfs"}
 """Types whose destination must not be reached through a symbolic link of the image (CVE-2019-19921,
 CVE-2023-27561)."""
+PROC_SUPER_MAGIC = 0x9FA0
 MAX_VALUE = 255
 """Bytes of a string that fsconfig(2) takes."""
 
@@ -42,6 +43,13 @@ def set_tree(c: Context, slot: Slot, mount: Mount, options: Options) -> None:
         c.b.setattr(slot, at, on=options.tree.on, off=options.tree.off, recursive=True)
     for propagation, recursive in options.propagation:
         c.b.setattr(slot, at, propagation=propagation, recursive=recursive)
+
+
+def place(c: Context, mount: Mount, made: Slot, kind: int = DIRECTORY) -> None:
+    """Move a mount to its destination, which may lie on a procfs only where the config says so itself."""
+    inside = relative(mount.destination).split("/")[0] == "proc"
+    c.b.move(made, destination(c, mount, kind), mount.at, forbid=0 if inside else PROC_SUPER_MAGIC)
+    c.b.about(mount.destination)
 
 
 def destination(c: Context, mount: Mount, kind: int = DIRECTORY) -> Slot:

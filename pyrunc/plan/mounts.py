@@ -12,7 +12,7 @@ from errno import ENOENT, ENOTDIR
 from pyrunc.plan import cgroups
 from pyrunc.plan.builder import CWD, DIRECTORY, FILE
 from pyrunc.plan.context import relative
-from pyrunc.plan.filesystem import configure, destination, fail, set_attributes, set_tree
+from pyrunc.plan.filesystem import configure, fail, place, set_attributes, set_tree
 from pyrunc.plan.kernel import MOUNT_ATTR_RDONLY, O_PATH, O_PATH_DIR
 from pyrunc.plan.options import Options
 
@@ -62,13 +62,13 @@ def _bind(c: Context, mount: Mount, options: Options) -> None:
     set_attributes(c, copy, mount, options)
     fact = c.facts.sources.get(at)
     kind = FILE if fact is not None and fact.kind == "file" else DIRECTORY
-    c.b.move(copy, destination(c, mount, kind), mount.at)
+    place(c, mount, copy, kind)
 
 
 def _bind_host_tree(c: Context, mount: Mount, options: Options) -> None:
     copy = c.b.clone(CWD, HOST_TREES[mount.type or ""][1], f"{mount.at}.type", recursive=True)
     set_attributes(c, copy, mount, options)
-    c.b.move(copy, destination(c, mount), mount.at)
+    place(c, mount, copy)
 
 
 def _remount(c: Context, mount: Mount, options: Options) -> None:
@@ -103,7 +103,7 @@ def _new(c: Context, mount: Mount, options: Options) -> None:
         b.create(fs, at)
         made = b.fsmount(fs, attrs, at)
     set_tree(c, made, mount, options)
-    b.move(made, destination(c, mount), mount.at)
+    place(c, mount, made)
     if delay:
         c.delayed.append((made, f"{mount.at}.options"))
 

@@ -40,6 +40,7 @@ def join_cgroup(c: Context) -> None:
         c.b.write(c.b.input(f"cgroup:{path}"), b"0", "linux.cgroupsPath")
         c.b.about(path)
     c.b.rpc("join", "linux.cgroupsPath")
+    c.b.umask(0, "process.user.umask")  # modes are what the plan says until the program's own umask is set
 
 
 def enter(c: Context) -> None:

@@ -144,8 +144,12 @@ def candidates(program: str, env: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(found) or ("",)  # nothing is found at an empty path
 
 
-def execute(c: Context) -> None:
-    """Close every descriptor that is not the program's (CVE-2024-21626), and become the program."""
+def close_all(c: Context) -> None:
+    """Close every descriptor that is not the program's (CVE-2024-21626); a limit on them may come only after that."""
     c.b.closefrom(3 + c.request.preserve_fds, "process")
+
+
+def execute(c: Context) -> None:
+    """Become the program."""
     c.b.exec(candidates(c.process.args[0], c.process.env), c.process.args, c.env, "process.args")
     c.b.about(c.process.args[0])

@@ -29,9 +29,9 @@ from pyrunc.sys import memfd_sealed, pidfd_open, pidfd_send_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrunc.run.phrase import Step
     from collections.abc import Sequence
 
+    from pyrunc.run.phrase import Step
     from pyrunc.run.prepare import Prepared
     from pyrunc.state import Entry, StateRoot
 

@@ -6,13 +6,16 @@ from __future__ import annotations
 import os
 from stat import S_ISCHR, S_ISDIR
 
+from pyrunc.errors import Fault, SpecError
 from pyrunc.plan.request import Facts, Source
+from pyrunc.sys import fs_magic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.host import Host
     from pyrunc.spec.model import Mount, Spec
 
+PROC_SUPER_MAGIC = 0x9FA0
 NULL_DEVICE = os.makedev(1, 3)
 
 
@@ -26,12 +29,36 @@ def gather(
     """Look at the bundle's sources and at fds 0-2; `cgroup_dirs` and `cgroup_tasks` are what the cgroup
     manager will make."""
     del host  # nothing of it decides what to look at, so far
+    _check_proc_binds(spec, bundle)
     sources = {f"{mount.at}.source": _source(mount, bundle) for mount in spec.mounts if _is_bind(mount)}
     stdio = (_is_owned(0), _is_owned(1), _is_owned(2))
     rootfs_mount = "/"
     if spec.root is not None and spec.linux.rootfs_propagation in {"shared", "rshared"}:
         rootfs_mount = mount_point(os.path.join(bundle, spec.root.path))
     return Facts(sources, stdio, cgroup_dirs, cgroup_tasks, rootfs_mount)
+
+
+def _check_proc_binds(spec: Spec, bundle: str) -> None:
+    """Refuse a bind over /proc that is no procfs: what is written below it would go astray (CVE-2019-16884)."""
+    for mount in spec.mounts:
+        if (
+            _is_bind(mount)
+            and mount.destination.strip("/") == "proc"
+            and not _is_procfs(mount.source or "", bundle)
+        ):
+            message = f'"{mount.destination}" cannot be mounted because it is not of type proc'
+            raise SpecError([Fault(f"{mount.at}.source", message)])
+
+
+def _is_procfs(source: str, bundle: str) -> bool:
+    try:
+        fd = os.open(os.path.join(bundle, source), os.O_PATH | os.O_CLOEXEC)
+    except OSError:  # the kernel will say why when it is mounted
+        return True
+    try:
+        return fs_magic(fd) == PROC_SUPER_MAGIC
+    finally:
+        os.close(fd)
 
 
 def _is_bind(mount: Mount) -> bool:

@@ -6,7 +6,7 @@ them) are runc's, to the letter.
 
 from __future__ import annotations
 
-from errno import EACCES, EISDIR, ELOOP, ENOENT, ENOEXEC, ENOTDIR, ETIMEDOUT
+from errno import EACCES, EISDIR, ELOOP, ENOENT, ENOEXEC, ENOTDIR, ETIMEDOUT, EXDEV
 
 from pyrunc._record import record
 from pyrunc.errors import OpError, strerror
@@ -42,12 +42,12 @@ def phrase(step: Step, errno: int, status: int, hook_output: Callable[[], str]) 
 
 def _find(step: Step, errno: int, _status: int, _output: Callable[[], str]) -> str:
     program = step.subject
+    if "/" not in program:
+        return f'exec: "{program}": executable file not found in $PATH'
     if errno in {EACCES, EISDIR}:
         return f'exec: "{program}": permission denied'
     if errno in {ENOENT, ENOTDIR}:
-        if "/" in program:
-            return f'exec: "{program}": stat {program}: {strerror(errno)}'
-        return f'exec: "{program}": executable file not found in $PATH'
+        return f'exec: "{program}": stat {program}: {strerror(errno)}'
     return f'exec: "{program}": {strerror(errno)}'
 
 
@@ -78,7 +78,13 @@ def _open(step: Step, errno: int, _status: int, _output: Callable[[], str]) -> s
     return ""
 
 
-_SPECIAL = {"FIND": _find, "EXEC": _exec, "SPAWN": _spawn, "OPEN": _open}
+def _move(step: Step, errno: int, _status: int, _output: Callable[[], str]) -> str:
+    if errno == EXDEV and step.at.startswith("mounts["):
+        return f'{step.where}: "{step.subject}" cannot be mounted because it is inside /proc'
+    return ""
+
+
+_SPECIAL = {"MOVE": _move, "FIND": _find, "EXEC": _exec, "SPAWN": _spawn, "OPEN": _open}
 
 
 def hook_of(at: str) -> tuple[str, int]:

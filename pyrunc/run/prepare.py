@@ -16,10 +16,10 @@ from pyrunc.spec.parse import parse_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrunc.plan.request import Request
     from pyrunc.cgroup import Manager
     from pyrunc.host import Host
     from pyrunc.plan.ops import Plan
+    from pyrunc.plan.request import Request
     from pyrunc.spec.model import Spec
 
 
@@ -76,4 +76,12 @@ def prepare(request: Request, on: Host | None = None) -> Prepared:
     TRACE.phase("gather facts")
     plan = compile_plan(spec, here, request, facts)
     TRACE.phase("compile")
-    return Prepared(config, spec, here, request, manager, plan, tuple(dict.fromkeys([*warnings, *manager.warnings, *plan.warnings])))
+    return Prepared(
+        config,
+        spec,
+        here,
+        request,
+        manager,
+        plan,
+        tuple(dict.fromkeys([*warnings, *manager.warnings, *plan.warnings])),
+    )

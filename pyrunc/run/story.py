@@ -87,9 +87,9 @@ class creating:  # noqa: N801  # used as a `with` statement's verb
         for number in (_signal.SIGTERM, _signal.SIGHUP):
             if _signal.getsignal(number) == _signal.SIG_DFL:
                 _signal.signal(number, _interrupt)
-        os.umask(0)
         try:
             prepared = prepare(self.request)
+            os.umask(0)  # after the host was probed: the caller's umask is a fact of it
             check_terminal(prepared.spec, self.options)
             for warning in prepared.warnings:
                 log.warning(warning)
