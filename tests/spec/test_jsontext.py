@@ -188,3 +188,14 @@ def test_what_is_not_json_is_not_written(value):
 )
 def test_a_strangers_value_is_shown_harmlessly(value, text):
     assert jsontext.shown(value) == text
+
+
+def test_bad_text_is_told_where_nobody_has_imported_json():
+    """CPython 3.11's scanner cannot raise its error by itself then."""
+    code = "import sys; sys.path[:0] = sys.argv[1:]; from pyrunc.spec import jsontext\n"
+    code += "try: jsontext.loads(b'\"\\n\"', 'doc')\nexcept jsontext.SpecError as error: print(error)"
+    run = [sys.executable, "-I", "-S", "-c", code, *sys.path]
+
+    assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == (
+        "doc: line 1 column 2: invalid control character\n"
+    )
