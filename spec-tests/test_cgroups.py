@@ -209,7 +209,7 @@ def test_oom_killer_disabled(runtime, bundle):
 @v1
 @pytest.mark.parametrize(
     "setting",
-    [{"kernel": 16 * MIB}, {"kernelTCP": 16 * MIB}, {"useHierarchy": True}, {"useHierarchy": False}],
+    [{"kernel": 16 * MIB}, {"kernelTCP": 16 * MIB}, {"useHierarchy": True}],
     ids=str,
 )
 def test_outdated_memory_settings_are_no_error(runtime, bundle, setting):

@@ -9,12 +9,10 @@ import pytest
 from lib import host
 
 req = pytest.mark.req
-TOP = set(
-    ["ociVersionMin", "ociVersionMax", "hooks", "mountOptions", "linux", "annotations", "potentiallyUnsafeConfigAnnotations"]
-)
-LINUX = set(
-    ["namespaces", "capabilities", "cgroup", "seccomp", "apparmor", "selinux", "intelRdt", "memoryPolicy", "mountExtensions", "netDevices"]
-)
+TOP = {"ociVersionMin", "ociVersionMax", "hooks", "mountOptions", "linux", "annotations"}
+TOP |= {"potentiallyUnsafeConfigAnnotations"}
+LINUX = {"namespaces", "capabilities", "cgroup", "seccomp", "apparmor", "selinux", "intelRdt", "memoryPolicy"}
+LINUX |= {"mountExtensions", "netDevices"}
 STAGES = {"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"}
 
 
