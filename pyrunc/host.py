@@ -231,34 +231,39 @@ def _visible(mountinfo: bytes) -> list[list[bytes]]:
     lines = mountinfo.splitlines()
     found = [line.split(b" ") for line in lines if b" - cgroup" in line]
     found = [fields for fields in found if fields[fields.index(b"-") + 1] in {b"cgroup", b"cgroup2"}]
-    prefixes = {prefix for fields in found for prefix in _prefixes(fields[4])}
+    prefixes: set[bytes] = set()
+    for fields in found:
+        prefixes.update(_prefixes(fields[4]))
     parents: dict[bytes, bytes] = {}
-    covers: list[tuple[bytes, bytes, bytes]] = []
+    covers: dict[bytes, list[bytes]] = {}
     for line in lines:
         number, parent, _, _, point, _ = line.split(b" ", 5)
         parents[number] = parent
         if point in prefixes:
-            covers.append((number, parent, point))
+            covers.setdefault(point, []).append(number)
     return [fields for fields in found if not _is_hidden(fields, parents, covers)]
 
 
 def _prefixes(point: bytes) -> list[bytes]:
-    return [b"/", *[point[:end] for end in range(1, len(point) + 1) if point[end : end + 1] in {b"/", b""}]]
+    """Return a path and all above it."""
+    found = [b"/"]
+    while len(point) > 1:
+        found.append(point)
+        point = point.rpartition(b"/")[0]
+    return found
 
 
-def _is_hidden(
-    fields: list[bytes], parents: dict[bytes, bytes], covers: list[tuple[bytes, bytes, bytes]]
-) -> bool:
+def _is_hidden(fields: list[bytes], parents: dict[bytes, bytes], covers: dict[bytes, list[bytes]]) -> bool:
     chain: set[bytes] = set()
     number: bytes | None = fields[0]
     while number is not None and number not in chain:
         chain.add(number)
         number = parents.get(number)
-    point = fields[4] + b"/"
-    return any(
-        parent in chain and other not in chain and point.startswith(over if over == b"/" else over + b"/")
-        for other, parent, over in covers
-    )
+    for point in _prefixes(fields[4]):
+        for other in covers.get(point, ()):
+            if other not in chain and parents[other] in chain:
+                return True
+    return False
 
 
 def _unescape(field: bytes) -> str:
