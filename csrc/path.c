@@ -56,7 +56,8 @@ static long make_step(int root, char *path, size name, size end, int kind, unsig
   path[name] = first;
   TRY(parent);
   path[end] = 0;
-  long made = kind && !last ? SYS(mknodat, parent, path + name, S_IFREG | mode, 0) : SYS(mkdirat, parent, path + name, mode);
+  long made = kind && !last ? SYS(mknodat, parent, path + name, S_IFREG | mode, 0)
+                            : SYS(mkdirat, parent, path + name, mode | (mode & 0444) >> 2);
   if (is_error(made, EEXIST)) {
     made = open_in(root, path, O_PATH);
     close_fd(made);
@@ -97,7 +98,7 @@ static long make_missing(int root, const char *path, int kind, unsigned int mode
 }
 
 /* Each directory is made by mkdirat in one that openat2 resolved below the root; nothing of the host can be hit, however
- * the tree is swapped meanwhile. The caller's umask has no say in the mode.
+ * the tree is swapped meanwhile. The caller's umask has no say in the mode; a directory can be entered by who may read it.
  */
 long make_path(int root, const char *path, int kind, unsigned int mode) {
   long fd = open_as(root, path, kind);

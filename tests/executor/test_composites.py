@@ -40,7 +40,7 @@ def test_mkpath_makes_a_file_and_its_directories(room: Path) -> None:
     assert run(mkpath(room, "a/f", FILE, 0o644)).code == 0
     assert stat.S_IMODE((room / "a/f").stat().st_mode) == 0o644
     assert stat.S_ISREG((room / "a/f").stat().st_mode)
-    assert (room / "a").is_dir()
+    assert stat.S_IMODE((room / "a").stat().st_mode) == 0o755
 
 
 def test_mkpath_gives_the_slot_of_what_is_there(room: Path) -> None:
@@ -179,10 +179,10 @@ def test_node_in_a_user_namespace() -> None:
 
 def root_with_proc(plan: Plan) -> Plan:
     """A root in slot 5 with the host's /bin, /lib*, /usr and /proc in it, lying on the host's /mnt."""
-    tmpfs(plan, 5).op("OPEN", CWD, "/mnt", O_PATH, 0, 0, out=6).op("MOVE", 5, 6)
+    tmpfs(plan, 5).op("OPEN", CWD, "/mnt", O_PATH, 0, 0, out=6).op("MOVE", 5, 6, 0)
     for name in ("/usr", "/proc"):
         plan.op("OPEN_TREE", CWD, name, CLONE_TREE | AT_RECURSIVE, out=8)
-        plan.op("MKPATH", 5, name, DIR, 0o755, out=7).op("MOVE", 8, 7).op("CLOSE", 8).op("CLOSE", 7)
+        plan.op("MKPATH", 5, name, DIR, 0o755, out=7).op("MOVE", 8, 7, 0).op("CLOSE", 8).op("CLOSE", 7)
     for name in ("bin", "lib", "lib64"):
         plan.op("SYMLINK", 5, name, f"usr/{name}", 0)
     return plan
@@ -221,7 +221,7 @@ def test_pivot_knows_two_ways() -> None:
 
 def coverable(plan: Plan) -> Plan:
     """Root in slot 5 with a directory, a file and a link; mounts to cover with in 6 (file) and 7 (directory)."""
-    tmpfs(plan, 5).op("OPEN", CWD, "/mnt", O_PATH, 0, 0, out=8).op("MOVE", 5, 8)
+    tmpfs(plan, 5).op("OPEN", CWD, "/mnt", O_PATH, 0, 0, out=8).op("MOVE", 5, 8, 0)
     plan.op("MKPATH", 5, "d/inside", DIR, 0o755, out=8).op("MKPATH", 5, "f", FILE, 0o644, out=8)
     plan.op("OPEN", 5, "f", os.O_WRONLY, 0, 0x10, out=8).op("WRITE", 8, b"secret").op("CLOSE", 8)
     plan.op("SYMLINK", 5, "l", "/../../f", 0)

@@ -185,7 +185,7 @@ def test_setattr_of_nonsense() -> None:
 
 def test_move_and_umount(room: Path) -> None:
     (room / "below").touch()
-    plan = tmpfs(directory(user_namespace(Plan()), room, 5), 6).op("MOVE", 6, 5)
+    plan = tmpfs(directory(user_namespace(Plan()), room, 5), 6).op("MOVE", 6, 5, 0)
 
     assert run_user(plan.sh(f"ls {room}; grep -c {room} /proc/self/mountinfo")).out == "1\n"
     plan.records.pop()
@@ -194,9 +194,21 @@ def test_move_and_umount(room: Path) -> None:
 
 
 def test_move_of_something_attached_elsewhere(room: Path) -> None:
-    plan = directory(user_namespace(Plan()), room, 5).op("MOVE", 5, 5)
+    plan = directory(user_namespace(Plan()), room, 5).op("MOVE", 5, 5, 0)
 
     assert run_user(plan).error == ("MOVE", errno.EINVAL)
+
+
+def test_move_onto_a_forbidden_file_system(room: Path) -> None:
+    """CVE-2025-52881: a link in the image may have led into /proc; the fd itself is asked, not its path."""
+    tmpfs_magic, proc_magic = 0x01021994, 0x9FA0
+    plan = tmpfs(user_namespace(Plan()), 5).op("OPEN", CWD, "/proc/self/attr", O_PATH, 0, 0, out=6)
+    refused = plan.op("MOVE", 5, 6, proc_magic)
+
+    assert run_user(refused).error == ("MOVE", errno.EXDEV)
+
+    allowed = directory(tmpfs(user_namespace(Plan()), 5), room, 6).op("MOVE", 5, 6, tmpfs_magic ^ 1)
+    assert run_user(allowed).error is None
 
 
 def test_umount_of_no_mount(room: Path) -> None:
@@ -535,7 +547,7 @@ def test_chdir_through_a_leaked_directory_is_found_out() -> None:
         .op("OPEN", CWD, "/mnt", O_PATH, 0, 0, out=6)
         .op("OPEN", CWD, "/etc", O_PATH, 0, 0, out=7)
     )
-    root.op("DUP2", 7, 40).op("MOVE", 5, 6).op("MKPATH", 5, "proc", 0, 0o755, out=8)
-    root.op("OPEN_TREE", CWD, "/proc", CLONE_TREE | AT_RECURSIVE, out=9).op("MOVE", 9, 8).op("PIVOT", 5, 0)
+    root.op("DUP2", 7, 40).op("MOVE", 5, 6, 0).op("MKPATH", 5, "proc", 0, 0o755, out=8)
+    root.op("OPEN_TREE", CWD, "/proc", CLONE_TREE | AT_RECURSIVE, out=9).op("MOVE", 9, 8, 0).op("PIVOT", 5, 0)
 
     assert run_user(root.op("CHDIR", "/proc/self/fd/40")).error == ("CHDIR", errno.EXDEV)
