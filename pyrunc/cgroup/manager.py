@@ -74,7 +74,7 @@ class Manager:
         missing = []
         for place in self.places:
             path = place.path
-            while path != place.mountpoint and not os.path.lexists(path):
+            while len(path) > len(place.mountpoint) and not os.path.lexists(path):
                 missing.append(path)
                 path = path.rpartition("/")[0]
         return missing

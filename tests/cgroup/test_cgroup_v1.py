@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pyrunc.cgroup import from_state, is_frozen, tree
-from pyrunc.errors import HostError, OpError, SpecError, StateError
+from pyrunc.errors import HostError, OpError, PyruncError, SpecError, StateError
 from pyrunc.spec.resources import CPU, DeviceRule, Memory, Network, Pids, Resources
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import MakeManager
 
     from pyrunc.cgroup.manager import Manager
@@ -282,3 +284,66 @@ def test_no_descriptor_is_left_open(make: MakeManager) -> None:
     manager.delete()
 
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+# An ordinary user, on hierarchies that belong to root.
+
+
+def as_nobody(act: Callable[[], str]) -> str:
+    """Return what `act` says in a child without any privilege: its result, or its error."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            text = act()
+        except PyruncError as error:
+            text = str(error)
+        except BaseException as error:  # noqa: BLE001 - the parent compares the text
+            text = repr(error)
+        os.write(write, text.encode())
+        os._exit(0)
+    os.close(write)
+    with open(read, encoding="utf-8") as pipe:
+        said = pipe.read()
+    os.waitpid(pid, 0)
+    return said
+
+
+PIDS = Resources(at=R, pids=Pids(limit=5, at=f"{R}.pids"))
+
+
+def test_rootless_without_path_and_limits_goes_without_a_cgroup(make: MakeManager) -> None:
+    def act() -> str:
+        manager = make(path="", rootless=True)
+        manager.create()
+        manager.join(os.getpid())
+        manager.apply(Resources(at=R))
+        manager.delete()
+        return f"{manager.paths} {manager.mount_dirs()} {manager.tasks()} {manager.clone_fd()}"
+
+    assert as_nobody(act) == "{} None () -1"
+
+
+def test_rootless_with_a_limit_is_told(make: MakeManager) -> None:
+    def act() -> str:
+        manager = make(PIDS, path="", rootless=True)
+        manager.create()
+        manager.apply(PIDS)
+        return "applied"
+
+    text = "cannot set pids limit: container could not join or create cgroup"
+    assert as_nobody(act) == f"{R}.pids.limit: {text}"
+
+
+def test_rootless_with_a_path_is_told(make: MakeManager) -> None:
+    def act() -> str:
+        make(rootless=True).create()
+        return "created"
+
+    said = as_nobody(act)
+
+    assert said.startswith("unable to apply cgroup configuration: create /")
+    assert said.endswith(": permission denied")
