@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CSRC = Path(__file__).parents[2] / "csrc"
 NAME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 REAL = os.path.realpath(sys.executable)
-FLAGS = "-ffreestanding -fno-stack-protector -fno-pic -fno-pie -nostdlib -static -Os".split()
+FLAGS = ["-ffreestanding", "-fno-stack-protector", "-fno-pic", "-fno-pie", "-nostdlib", "-static", "-Os"]
 
 MAIN = """
 import json, os, sys
