@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # typeshed does not know it
+import _signal
 import os
 from errno import ENOSPC
 
