@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import _cffi_backend
@@ -32,18 +33,24 @@ entry(sys.argv[1], sys.argv[2:])
 class Result:
     """How a command ended."""
 
-    def __init__(self, done: subprocess.CompletedProcess[bytes]) -> None:
-        self.code = done.returncode
-        self.out = (done.stdout or b"").decode()
-        self.err = (done.stderr or b"").decode()
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
 
 
 def start(*args: str | Path, argv0: str = "pyrunc", **how: object) -> Result:
-    """Run pyrunc; the rest of the keywords are for subprocess."""
+    """Run pyrunc; the rest of the keywords are for subprocess.
+
+    Its output goes to files: a pipe would stay open for as long as the container that it makes lives.
+    """
     words = [sys.executable, *FLAGS, "-c", START, argv0, *map(str, args)]
-    how.setdefault("stdout", subprocess.PIPE)
-    how.setdefault("stderr", subprocess.PIPE)
-    return Result(subprocess.run(words, timeout=30, check=False, **how))  # type: ignore[call-overload]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        how = {"stdout": out, "stderr": err} | how
+        code = subprocess.run(words, timeout=30, check=False, **how).returncode  # type: ignore[call-overload]
+        out.seek(0)
+        err.seek(0)
+        return Result(code, out.read().decode(), err.read().decode())
 
 
 @pytest.fixture

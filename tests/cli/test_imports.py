@@ -1,0 +1,88 @@
+"""What the commands of the hot path import: each module of the standard library costs a start half a millisecond up."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import FLAGS, PATHS
+from test_life import config, create, new_id, running, write_config
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Containers
+
+REPORT = f"""
+import sys
+before = set(sys.modules)
+sys.path[:0] = {PATHS}
+from pyrunc.cli import main
+code = main("pyrunc", sys.argv[2:])
+open(sys.argv[1], "w").write(" ".join(sorted(set(sys.modules) - before)))
+sys.stdout.flush()
+import os
+os._exit(code)
+"""
+
+ALWAYS = {
+    "os", "stat", "_stat", "os.path", "posixpath", "genericpath", "_collections_abc", "errno", "__future__", "_json",
+}  # fmt: skip
+"""`os` brings the next six."""
+ALLOWED = {
+    "state": set(),
+    "kill": set(),
+    "delete": {"fcntl", "select", "_cffi_backend"},
+    "create": {"fcntl", "select", "_socket", "_struct", "termios", "_cffi_backend"},
+    "start": {"fcntl", "select", "_socket", "_struct", "_cffi_backend"},
+    "run": {"fcntl", "select", "_socket", "_struct", "termios", "_cffi_backend"},
+}
+
+
+def imported(containers: Containers, path: Path, *words: str | Path) -> set[str]:
+    """Return the modules that a command has imported, without ours."""
+    command = [
+        sys.executable,
+        *FLAGS,
+        "-c",
+        REPORT,
+        str(path),
+        "--root",
+        str(containers.root),
+        *map(str, words),
+    ]
+    done = subprocess.run(
+        command, timeout=30, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    assert done.returncode == 0
+    return {
+        name for name in path.read_text().split() if name.partition(".")[0] != "pyrunc" and name != "_shim"
+    }
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("command", list(ALLOWED))
+def test_a_command_imports_only_what_it_may(containers: Containers, tmp_path: Path, command: str) -> None:
+    write_config(containers, config())
+    words: list[str | Path] = [command]
+    if command in {"create", "run"}:
+        words += ["--bundle", containers.bundle, *(["--detach"] if command == "run" else []), new_id()]
+    else:
+        words.append((running if command in {"state", "kill"} else create)(containers))
+    found = imported(containers, tmp_path / "modules", *words)
+
+    assert found <= ALWAYS | ALLOWED[command], (
+        f"{command} imports {sorted(found - ALWAYS - ALLOWED[command])}"
+    )
+
+
+@pytest.mark.root
+def test_the_report_would_tell(containers: Containers, tmp_path: Path) -> None:
+    """`spec` may take its time, and imports json: so the test above sees such a module."""
+    found = imported(containers, tmp_path / "modules", "spec", "--bundle", tmp_path)
+
+    assert "json" in found
+    assert json.loads((tmp_path / "config.json").read_text())
