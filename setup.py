@@ -6,6 +6,7 @@ The executor is static and needs no C library; the shim (cffi) holds the executo
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import shutil
@@ -14,6 +15,7 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
@@ -125,7 +127,34 @@ class BuildPrograms(build_ext):
 
 
 class BuildModules(build_py):
-    """Copy the modules, then make the image of those that every command imports."""
+    """Copy the modules, then pack them into the image that the launcher starts from."""
+
+    def run(self) -> None:
+        """Copy and pack."""
+        super().run()
+        if self.editable_mode:
+            return  # a checkout is run from its sources
+        package = Path(self.build_lib, "pyrunc")
+        files = sorted(package.rglob("*.py"))
+        _image().build(
+            [(self.dotted(path), str(path.relative_to(self.build_lib)), path.read_bytes()) for path in files],
+            str(package),
+        )
+
+    def dotted(self, path: Path) -> str:
+        """Return the name by which a file is imported."""
+        parts = path.relative_to(self.build_lib).with_suffix("").parts
+        return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _image() -> ModuleType:
+    """Return pyrunc/_image.py, which must not need the package to be importable yet."""
+    spec = importlib.util.spec_from_file_location("_image", "pyrunc/_image.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 setup(

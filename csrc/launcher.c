@@ -81,8 +81,9 @@ static void find_python(char *python, const char *bin) {
 }
 
 static void find_package(char *main, const char *prefix) {
-  for (unsigned int i = 0; i < sizeof(places) / sizeof(places[0]); i++)
-    if (!join(main, prefix, places[i], "/pyrunc/__main__.py") && !SYS(faccessat, AT_FDCWD, main, 4 /* R_OK */))
+  for (unsigned int i = 0; i < 2 * sizeof(places) / sizeof(places[0]); i++)
+    if (!join(main, prefix, places[i / 2], i % 2 ? "/pyrunc/__main__.py" : "/pyrunc/start.pyc") &&
+        !SYS(faccessat, AT_FDCWD, main, 4 /* R_OK */))
       return;
   refuse("package: not found below ", prefix, ": reinstall pyrunc");
 }

@@ -25,11 +25,11 @@ def _init(self: Any, *args: Any, **kwargs: Any) -> None:
                 raise TypeError(f"{cls.__name__}: missing {name}")
 
 
-def _eq(self: object, other: object) -> bool:
+def _eq(self: object, other: object) -> object:
     if type(self) is not type(other):
         return NotImplemented
     names = type(self).__annotations__
-    return all([getattr(self, name) == getattr(other, name) for name in names])
+    return all(getattr(self, name) == getattr(other, name) for name in names)
 
 
 def _repr(self: object) -> str:

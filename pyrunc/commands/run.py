@@ -25,7 +25,8 @@ def run(args: Args) -> int:
         try:
             talk.run()
         except Ended:
-            creation.entry.enter("running")
+            if creation.entry.container.phase != "running":
+                creation.entry.enter("running")
         creation.hooks_ran = True  # the program has run: poststop hooks are due, whatever comes
         poststart(creation.entry, creation.spec)
     if wakeup < 0:

@@ -23,7 +23,8 @@ from pyrunc.plan.kernel import (
     IN_ROOT,
     OPEN_TREE_CLONE,
 )
-from pyrunc.plan.ops import CODES, FIRST_INPUT, SLOT_CWD, SLOT_NONE, TAGS, Op, Plan
+from pyrunc.plan.ops import CODES, FIRST_INPUT, SLOT_CWD, SLOT_NONE, Op, Plan
+from pyrunc.plan.tags import TAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

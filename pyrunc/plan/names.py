@@ -7,7 +7,7 @@ import errno
 import os
 
 from pyrunc.plan import kernel
-from pyrunc.plan.ops import TAG_NAMES
+from pyrunc.plan.tags import TAG_NAMES
 from pyrunc.spec.tables import RLIMITS
 
 TYPE_CHECKING = False

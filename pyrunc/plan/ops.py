@@ -24,10 +24,6 @@ SLOT_TALK = 3
 FIRST_INPUT = 4
 SLOTS = 64
 
-TAGS = {"join": 1, "maps": 2, "prepared": 3, "hook": 4, "env": 5, "ready": 6, "start": 7}
-"""What the executor may ask its parent (RPC). These numbers stand nowhere else."""
-TAG_NAMES = {number: name for name, number in TAGS.items()}
-
 
 @record
 class Signature:

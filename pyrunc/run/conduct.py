@@ -13,7 +13,7 @@ from errno import ECANCELED
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, strerror
-from pyrunc.plan.ops import TAG_NAMES
+from pyrunc.plan.tags import TAG_NAMES
 from pyrunc.run.phrase import phrase
 
 TYPE_CHECKING = False
@@ -46,6 +46,8 @@ class Conversation:
         self.talk = talk
         self.step = step
         self.handlers = handlers
+        self.idle: Callable[[], None] | None = None
+        """What to do once, after the next answer, while the executor goes on."""
         self.on_pid: Callable[[int], None] | None = None
         self.on_trace: Callable[[int, int], None] | None = None
         self.hook_output: Callable[[], str] = str
@@ -93,6 +95,9 @@ class Conversation:
             if fd >= 0:
                 os.close(fd)
         self._send(fds)
+        if self.idle is not None:
+            idle, self.idle = self.idle, None
+            idle()
         return name
 
     def _send(self, fds: Sequence[int]) -> None:

@@ -16,12 +16,9 @@ from pyrunc import log
 from pyrunc._record import record
 from pyrunc.errors import OpError, PyruncError, StateError
 from pyrunc.run.conduct import Conversation, Ended
-from pyrunc.run.console import connect_console
 from pyrunc.run.destroy import destroy
 from pyrunc.run.environ import environment
 from pyrunc.run.hookio import HookOutput, hook_files
-from pyrunc.run.hooks import run_hooks, state_json
-from pyrunc.run.idmap import write_maps
 from pyrunc.run.launch import Child, launch
 from pyrunc.run.steps import container_pid, open_namespaces, step_of
 from pyrunc.run.trace import TRACE
@@ -36,9 +33,6 @@ if TYPE_CHECKING:
     from pyrunc.state import Entry, StateRoot
 
 
-MAX_CPUS = 8192
-
-
 @record
 class Options:
     """What the command line says beside the plan's request."""
@@ -47,6 +41,7 @@ class Options:
     """Absolute."""
     console_socket: str = ""
     foreground_console: bool = False
+    listen_fds: int = 0
 
 
 class Creation:
@@ -122,6 +117,8 @@ class Creation:
 
     def _open_console(self) -> int:
         if not self.options.foreground_console:
+            from pyrunc.run.console import connect_console
+
             return connect_console(self.options.console_socket).detach()
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         self.master = ours
@@ -139,22 +136,35 @@ class Creation:
         self.prepared.manager.join(self.pid)
         try:
             # the caller's own affinity is not the container's: all CPUs, within what the cpuset allows
-            os.sched_setaffinity(self.pid, range(MAX_CPUS))
+            cpus = os.cpu_count() or 1
+            if len(os.sched_getaffinity(0)) < cpus:
+                os.sched_setaffinity(self.pid, range(cpus))
         except OSError as error:
             if error.errno not in {EPERM, ESRCH}:  # a host that forbids it has a reason to
                 raise OpError("sched_setaffinity", error.errno or EPERM) from None
-        if not self.prepared.plan.forks:
-            self._limit()
+        if not self.prepared.plan.forks and self.talk is not None:
+            self.talk.idle = self._settle
         return ()
+
+    def _settle(self) -> None:
+        """Do what needs the final process, while the executor mounts: limits, and the state as it will be when all is ready."""
+        self._limit()
+        phase = "created" if self.prepared.request.wait else "running"
+        if phase == "running" and self.spec.hooks.start_container:
+            phase = "starting"
+        self.entry.prepare(self.pid, phase, self.prepared.manager)
+        if self.prepared.request.wait:
+            self.entry.write_steps(*self._steps_after_wait())
 
     def _limit(self) -> None:
         """Apply the resource limits, once: pids.max would forbid the executor's own fork if it came sooner."""
         if not self.limited:
             self.limited = True
-            linux = self.spec.linux
-            self.prepared.manager.apply(linux.resources)
+            self.prepared.manager.apply(self.spec.linux.resources)
 
     def _maps(self, _step: Step, _fd: int) -> Sequence[int]:
+        from pyrunc.run.idmap import write_maps
+
         write_maps(self.pid, self.spec.linux, self.prepared.host)
         return ()
 
@@ -163,12 +173,15 @@ class Creation:
         os.close(self.pidfd)
         os.waitpid(self.pid, 0)
         self.pid, self.pidfd = pid, pidfd_open(pid)
+        self._settle()
 
     def _prepared(self, _step: Step, _fd: int) -> Sequence[int]:
         """Limits, then the hooks that want the namespaces made and the root not yet pivoted (HK-8, HK-10)."""
         self._limit()
         hooks = self.spec.hooks
         if hooks.prestart or hooks.create_runtime:
+            from pyrunc.run.hooks import run_hooks, state_json
+
             self.hooks_ran = True
             state = state_json(self.entry.container, "creating", self.pid)
             run_hooks(hooks.prestart, "prestart", state)
@@ -177,6 +190,8 @@ class Creation:
 
     def _hook(self, step: Step, _fd: int) -> Sequence[int]:
         """Give a hook that the executor runs its stdin (the state) and a file for its output."""
+        from pyrunc.run.hooks import state_json
+
         self.hooks_ran = True
         status = "creating" if step.at.startswith("hooks.createContainer") else "created"
         state = state_json(self.entry.container, status, container_pid(self.pid, self.spec))
@@ -185,15 +200,15 @@ class Creation:
     def _env(self, _step: Step, fd: int) -> Sequence[int]:
         process = self.spec.process
         assert process is not None
+        env = process.env
+        if self.options.listen_fds:  # the program is pid 1 to itself, and the sockets are its fds from 3 on
+            env = (*env, f"LISTEN_FDS={self.options.listen_fds}", "LISTEN_PID=1")
         # it stays open until EXEC; under this name runc's own test of init's descriptors expects a memfd
-        return (memfd_sealed(environment(process.env, process.user.uid, fd), "runc_cloned:/proc/self/exe"),)
+        return (memfd_sealed(environment(env, process.user.uid, fd), "runc_cloned:/proc/self/exe"),)
 
     def _ready(self, _step: Step, _fd: int) -> Sequence[int]:
-        """Write down what start, kill and delete need, then the pid file: its readers take it for the word that all is well."""
-        phase = "created" if self.prepared.request.wait else "starting"
-        if self.prepared.request.wait:
-            self.entry.write_steps(*self._steps_after_wait())
-        self.entry.ready(self.pid, phase, self.prepared.manager)
+        """Let the state count, then write the pid file: its readers take it for the word that all is well."""
+        self.entry.ready()
         if self.options.pid_file:
             write_pid_file(self.options.pid_file, self.pid)
         return ()

@@ -11,7 +11,6 @@ import select
 
 from pyrunc import log
 from pyrunc.errors import OpError, PyruncError, StateError
-from pyrunc.run.hooks import run_hook, state_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +62,8 @@ def run_poststop(entry: Entry, hooks: Hooks | None) -> None:
     """Run the poststop hooks: the container is gone, they are told its last state."""
     if hooks is None or not hooks.poststop:
         return
+    from pyrunc.run.hooks import run_hook, state_json
+
     state = state_json(entry.container, "stopped", 0)
     for index, hook in enumerate(hooks.poststop):
         try:

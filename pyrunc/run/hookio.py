@@ -5,8 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 
-from pyrunc.sys import memfd_sealed
-
 _SHOWN = 4096
 
 
@@ -41,5 +39,7 @@ class HookOutput:
 
 def hook_files(state: bytes, output: HookOutput) -> tuple[int, int]:
     """Return the fds that answer RPC hook: stdin with the state, and a dup of the output's file."""
+    from pyrunc.sys import memfd_sealed
+
     stdin = memfd_sealed(state, "hook-state")
     return stdin, fcntl.fcntl(output.renew(), fcntl.F_DUPFD_CLOEXEC, 3)

@@ -10,9 +10,7 @@ import _struct
 
 from pyrunc.errors import BugError, PyruncError, StateError, strerror
 from pyrunc.run.conduct import Conversation, Ended
-from pyrunc.run.destroy import destroy
 from pyrunc.run.hookio import HookOutput, hook_files
-from pyrunc.run.hooks import run_hooks, state_json
 from pyrunc.run.phrase import Step
 from pyrunc.run.steps import container_pid
 
@@ -57,6 +55,8 @@ class Start:
             self.entry.enter("running")
             poststart(self.entry, self.spec)
         except PyruncError:
+            from pyrunc.run.destroy import destroy
+
             destroy(self.entry, self.spec.hooks if self.spec is not None else None)
             raise
 
@@ -88,6 +88,8 @@ class Start:
         return ()
 
     def _hook(self, _step: Step, _fd: int) -> Sequence[int]:
+        from pyrunc.run.hooks import state_json
+
         assert self.spec is not None
         container = self.entry.container
         pid = container_pid(container.init_process_pid, self.spec)
@@ -98,5 +100,7 @@ def poststart(entry: Entry, spec: Spec | None) -> None:
     """Run the poststart hooks; a failing one is an error of start (LC-9, since 1.3.0)."""
     hooks: Hooks | None = spec.hooks if spec is not None else None
     if hooks is not None and hooks.poststart:
+        from pyrunc.run.hooks import run_hooks, state_json
+
         state = state_json(entry.container, "running", entry.container.init_process_pid)
         run_hooks(hooks.poststart, "poststart", state)

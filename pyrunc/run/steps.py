@@ -7,7 +7,6 @@ from errno import EINVAL, EPERM
 
 from pyrunc.errors import OpError
 from pyrunc.run.phrase import Step
-from pyrunc.sys import fs_magic, ns_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,6 +65,7 @@ def open_namespaces(inputs: Iterable[str], spec: Spec) -> dict[str, int]:
 
 def _open_namespace(at: str, spec: Spec) -> int:
     from pyrunc.spec.tables import NAMESPACES
+    from pyrunc.sys import fs_magic, ns_type
 
     namespace = next(ns for ns in spec.linux.namespaces if ns.at == at)
     assert namespace.path is not None

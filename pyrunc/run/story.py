@@ -39,24 +39,35 @@ def request_of(args: Args, *, wait: bool) -> tuple[Request, Options]:
             raise UsageError(f"--bundle: chdir {bundle}: {os.strerror(error.errno or 0).lower()}") from None
     preserve = args.options["preserve-fds"]
     assert isinstance(preserve, int)
-    _check_preserved(preserve)
+    listening = listen_fds()
+    _check_preserved(listening, preserve)
     request = Request(
         id=args.positionals[0],
         bundle=os.getcwd(),
         wait=wait,
         no_pivot=bool(args.options["no-pivot"]),
         no_new_keyring=bool(args.options["no-new-keyring"]),
-        preserve_fds=preserve,
+        preserve_fds=listening + preserve,
         rootless=os.geteuid() != 0,
     )
     detached = wait or bool(args.options["detach"])
-    return request, Options(pid_file=pid_file, console_socket=console, foreground_console=not detached)
+    options = Options(
+        pid_file=pid_file, console_socket=console, foreground_console=not detached, listen_fds=listening
+    )
+    return request, options
 
 
-def _check_preserved(count: int) -> None:
-    if count < 0:
-        raise UsageError(f"--preserve-fds: must not be negative: {count}")
-    for fd in range(3, 3 + count):
+def listen_fds() -> int:
+    """Return how many sockets the caller hands to the program: LISTEN_FDS, if LISTEN_PID is us (sd_listen_fds(3))."""
+    count = os.environ.get("LISTEN_FDS", "")
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not (count.isascii() and count.isdigit()):
+        return 0
+    return int(count)
+
+
+def _check_preserved(listening: int, count: int) -> None:
+    """Descriptors from 3 on: the listening ones first, then those of --preserve-fds."""
+    for fd in range(3, 3 + listening + count):
         try:
             os.fstat(fd)
         except OSError as error:

@@ -17,6 +17,7 @@ from pyrunc.spec.jsontext import dumps, loads, quoted
 from pyrunc.state.record import (
     FORMAT,
     MAX_PID,
+    PREPARED,
     STATE,
     Container,
     fields_of,
@@ -156,10 +157,13 @@ class Entry:
 
     def save(self, **changes: object) -> None:
         """Write the state with some fields changed."""
+        self._write_as(STATE, **changes)
+
+    def _write_as(self, file: str, **changes: object) -> None:
         values = {**fields_of(self.container), **changes}
         self._container = Container(**values)  # type: ignore[arg-type]  # names of the record's own fields
         values["created_cgroups"] = list(self.container.created_cgroups)
-        self.write(STATE, dumps({"pyrunc": FORMAT, **values}).encode("utf-8", "surrogateescape"))
+        self.write(file, dumps({"pyrunc": FORMAT, **values}).encode("utf-8", "surrogateescape"))
 
     # A container's life.
 
@@ -186,19 +190,28 @@ class Entry:
         )
         self.save()
 
-    def ready(self, pid: int, phase: str, manager: Manager) -> None:
-        """Write down the container's process, in the smaller record as well. Raises StateError when it has ended."""
+    def prepare(self, pid: int, phase: str, manager: Manager) -> None:
+        """Write the state of a container that is about to be ready, under a name that counts only after `ready`.
+
+        The smaller record gets the process at once: it is for whoever must kill what was left half-made.
+        """
         start = process_start(pid)
-        if not start:
-            raise StateError("container init died before it was ready")
         self.write(CGROUP, self.read(CGROUP).partition(b"\n")[0] + b"\n%d %d\n" % (pid, start))
-        self.save(
+        self._write_as(
+            PREPARED,
             phase=phase,
             init_process_pid=pid,
             init_process_start=start,
             cgroup_paths=manager.paths,
             created_cgroups=tuple(manager.created),
         )
+
+    def ready(self) -> None:
+        """Let what was prepared count. Raises OpError."""
+        try:
+            os.rename(PREPARED, STATE, src_dir_fd=self.dir_fd, dst_dir_fd=self.dir_fd)
+        except OSError as error:
+            raise OpError(f"write {self.root}/{self.name}/{STATE}", error.errno or EAGAIN) from None
 
     def enter(self, phase: str) -> None:
         """Go on to another phase."""

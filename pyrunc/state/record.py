@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 STATE = "state.json"
+PREPARED = "ready.json"
+"""What will be state.json once the container is ready."""
 FORMAT = 1
 MAX_PID = 2**31 - 1
 PHASES = ("creating", "created", "starting", "running")

@@ -13,8 +13,8 @@ from errno import errorcode
 
 from pyrunc import _shim
 from pyrunc.plan.encode import encode
-from pyrunc.plan.ops import TAG_NAMES
 from pyrunc.plan.render import operation
+from pyrunc.plan.tags import TAG_NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 
 from pyrunc.host import Host
 from pyrunc.plan.encode import HEADER, RECORD, encode
-from pyrunc.plan.ops import BLOB_ARGS, NAMES, SLOT_ARGS, SLOT_CWD, SLOT_NONE, SLOTS, TAG_NAMES, signatures
+from pyrunc.plan.ops import BLOB_ARGS, NAMES, SLOT_ARGS, SLOT_CWD, SLOT_NONE, SLOTS, signatures
 from pyrunc.plan.render import render
+from pyrunc.plan.tags import TAG_NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

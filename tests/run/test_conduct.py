@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from pyrunc.errors import OpError, StateError
-from pyrunc.plan.ops import TAGS
+from pyrunc.plan.tags import TAGS
 from pyrunc.run.conduct import TALK_ERROR, TALK_PID, TALK_RPC, TALK_SKIPPED, TALK_TRACE, Conversation, Ended
 from pyrunc.run.phrase import Step
 

@@ -1,0 +1,1 @@
+"""The pure middle: from Spec, Host, Request and Facts to a Plan."""

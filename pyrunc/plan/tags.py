@@ -1,0 +1,6 @@
+"""What the executor may ask its parent (RPC). These numbers stand nowhere else."""
+
+from __future__ import annotations
+
+TAGS = {"join": 1, "maps": 2, "prepared": 3, "hook": 4, "env": 5, "ready": 6, "start": 7}
+TAG_NAMES = {number: name for name, number in TAGS.items()}

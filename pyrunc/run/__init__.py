@@ -1,0 +1,1 @@
+"""The only layer that changes the world: launch, converse, undo."""
