@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pyrunc.cli.table import COMMANDS, GLOBALS, HELP
+from pyrunc.commands import app_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,11 +75,6 @@ terminal in the root file system "rootfs". Edit it to your needs.""",
 The validate command checks a configuration against the schema and against the
 rules that a schema cannot express, and reports every fault with its path.""",
 }
-
-
-def app_name(argv0: str) -> str:
-    """Return the name that the program calls itself: "runc" where it stands in for it, else "pyrunc"."""
-    return "runc" if os.path.basename(argv0) == "runc" else "pyrunc"
 
 
 def app_help(argv0: str, version: str) -> str:

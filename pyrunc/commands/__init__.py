@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pyrunc import log
 from pyrunc.errors import OpError
 
@@ -36,3 +38,8 @@ def write(text: str) -> None:
         raise
     except OSError as error:
         raise OpError("write to standard output", error.errno or 0) from None
+
+
+def app_name(argv0: str) -> str:
+    """Return the name that the program calls itself: "runc" where it stands in for it, else "pyrunc"."""
+    return "runc" if os.path.basename(argv0) == "runc" else "pyrunc"

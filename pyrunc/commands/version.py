@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from pyrunc import __version__
-from pyrunc.commands import write
+from pyrunc.commands import app_name, write
 from pyrunc.consts import SPEC_VERSION
 
 TYPE_CHECKING = False
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 def run(args: Args) -> int:
     """Print the version; as "runc version" where the program stands in for runC under its name."""
-    from pyrunc.cli.help import app_name
-
     write(f"{app_name(args.argv0)} version {version_text()}\n")
     return 0
 
