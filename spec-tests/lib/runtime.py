@@ -172,6 +172,7 @@ class Runtime:
         self.path, self.work, self.tree = path, work, tree
         self.root = work / "root"
         self.calls = itertools.count(1)
+        self.spawned: list[subprocess.Popen] = []
 
     def bundle(self) -> Bundle:
         """One more bundle."""
@@ -189,6 +190,7 @@ class Runtime:
         popen = {"stdin": subprocess.DEVNULL, "env": ENV, "cwd": self.work} | popen
         process = subprocess.Popen(argv, stdout=out, stderr=err, **popen)
         _running.add(process.pid)
+        self.spawned.append(process)
         return process
 
     def wait(self, process: subprocess.Popen, timeout: float = TIMEOUT) -> int:
@@ -356,6 +358,10 @@ class Runtime:
 
     def clean(self) -> list[str]:
         """Remove every container of the test; then say what could not be removed the regular way, having removed it."""
+        for process in self.spawned:  # a failed test may not have waited for it
+            if process.poll() is None:
+                process.kill()
+                self.wait(process)
         self.clean_containers()
         poll(lambda: not orphans() and not host.cgroup_dirs(PREFIX), 0.3)
         complaints = [f"process {pid} ({cmd.strip()})" for pid, cmd in orphans().items()]
