@@ -15,11 +15,14 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 CSRC = Path("csrc")
 EXECUTOR = "init check ops path copy talk program freestanding"

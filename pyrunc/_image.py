@@ -18,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
     from collections.abc import Iterable, Sequence
-
     from types import ModuleType
 
     Index = dict[str, tuple[int, int, str, bool, tuple[str, ...]]]
@@ -31,6 +30,8 @@ IMAGE = "image.bin"
 SCRIPT = "start.pyc"
 MAGIC = b"pyrunc1\0"
 _HEAD = 24
+_ANNOTATIONS = 0x1000000
+"""The compiler's flag for `from __future__ import annotations`, whose statement would import a module at each start."""
 
 
 class Image:
@@ -113,7 +114,7 @@ def build(files: Iterable[tuple[str, str, bytes]], directory: str) -> None:
     imports = {name: _imports(tree, set(trees)) for name, (_path, tree) in trees.items()}
     body, index = bytearray(), {}
     for name, (path, tree) in trees.items():
-        code = marshal.dumps(compile(tree, path, "exec", dont_inherit=True))
+        code = marshal.dumps(compile(tree, path, "exec", flags=_ANNOTATIONS, dont_inherit=True))
         needed = tuple(_in_order(name, imports, {}))
         index[name] = (_HEAD + len(body), len(code), path, path.endswith("/__init__.py"), needed)
         body += code
@@ -126,11 +127,21 @@ def build(files: Iterable[tuple[str, str, bytes]], directory: str) -> None:
 
 
 def _parse(source: bytes, path: str) -> ast.Module:
-    """Parse, without docstrings, which nobody reads at run time, and without what only the type checker reads."""
+    """Parse, without docstrings and annotations of functions, which nobody reads at run time.
+
+    Those of classes stay: they are the fields of records.
+    """
     import ast
 
     tree = ast.parse(source, path)
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.ImportFrom) and node.module == "__future__")
+    ]
     for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
         if (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
             and ast.get_docstring(node) is not None

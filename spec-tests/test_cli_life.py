@@ -331,6 +331,8 @@ def test_notify_socket(runtime, bundle):
         container = runtime.create(
             bundle.probe("report", "hold"), ident=ident, env=ENV | {"NOTIFY_SOCKET": str(path)}
         )
+        if "NOTIFY_SOCKET: not supported by this version" in container.err_path.read_text():
+            pytest.skip("needs a runtime that forwards NOTIFY_SOCKET")
         process = runtime.spawn(
             "--root", runtime.root, "start", ident, env=ENV | {"NOTIFY_SOCKET": str(path)}
         )

@@ -25,7 +25,7 @@ EXEMPT = {
 
 
 def room_of(module: str) -> str:
-    return (module.split(".") + ["__init__"])[1]
+    return ([*module.split("."), "__init__"])[1]
 
 
 def imports_of(path: Path) -> set[str]:
@@ -34,6 +34,8 @@ def imports_of(path: Path) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             node.body = []
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'":
+            node.body = []  # a script may use what is above the module
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names if name.name.split(".")[0] == "pyrunc"}
@@ -76,4 +78,6 @@ def test_nothing_at_run_time_imports_what_only_the_type_checker_needs() -> None:
             elif isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
             for name in names:
-                assert name.split(".")[0] not in dear, f"{path}: {name} at the top of a module costs every start"
+                assert name.split(".")[0] not in dear, (
+                    f"{path}: {name} at the top of a module costs every start"
+                )

@@ -13,7 +13,9 @@ PYTHON_DIRS = ["pyrunc", "tests", "spec-tests", "bench", "csrc", "setup.py"]
 
 
 def check(*command: str) -> None:
-    result = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -37,7 +39,9 @@ def test_mypy_strict() -> None:
 
 @pytest.mark.lint
 def test_no_unfinished_work_and_no_machine_in_the_repo() -> None:
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     words = ["TO" + "DO", "FIX" + "ME", "X" + "XX:", "NotImplemented" + "Error"]
     for name in filter(None, tracked.split("\0")):
         path = ROOT / name

@@ -53,6 +53,7 @@ def _request(args: Args) -> Request:
         no_pivot=bool(args.options["no-pivot"]),
         no_new_keyring=bool(args.options["no-new-keyring"]),
         preserve_fds=preserve,
+        lenient_cgroups=os.geteuid() != 0,
         rootless=os.geteuid() != 0,
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from _struct import Struct, pack
 
 import pyrunc._shim as _shim
-
 from pyrunc.plan.ops import BLOB_ARGS, SLOT_NONE
 
 TYPE_CHECKING = False

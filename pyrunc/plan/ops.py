@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import pyrunc._shim as _shim
-
 from pyrunc._record import record as _record
 
 TYPE_CHECKING = False

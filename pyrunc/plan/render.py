@@ -29,11 +29,25 @@ def render(plan: Plan) -> str:
     head = []
     if plan.clone_flags:
         head.append(_aligned(f"CLONE {_flags('clone', plan.clone_flags)}", "linux.namespaces"))
-    head += [_aligned(f"s{slot} = INPUT {_quoted(name)}", name) for slot, name in enumerate(plan.inputs, 4)]
+    head += _inputs(plan.inputs)
     if plan.preserve:
         head.append(_aligned(f"KEEP 3..{plan.preserve + 2}", "--preserve-fds"))
     lines = [*head, *(_aligned(operation(op), op.at) for op in plan.ops)]
     return "".join(f"{line}\n" for line in [*lines, *(f"# warning: {text}" for text in plan.warnings)])
+
+
+def _inputs(names: tuple[str, ...]) -> list[str]:
+    """Return the descriptors that arrive with the plan; those of the cgroups as one line, for they are many and alike."""
+    slots = list(enumerate(names, 4))
+    cgroups = [slot for slot, name in slots if name.startswith("cgroup:")]
+    lines = [
+        _aligned(f"s{slot} = INPUT {_quoted(name)}", name.removeprefix("ns:"))
+        for slot, name in slots
+        if slot not in cgroups
+    ]
+    if cgroups:
+        lines.insert(0, _aligned(f"s{cgroups[0]}..s{cgroups[-1]} = INPUT cgroup tasks", "linux.cgroupsPath"))
+    return lines
 
 
 def operation(op: Op) -> str:

@@ -54,5 +54,9 @@ class Request:
     no_new_keyring: bool = False
     preserve_fds: int = 0
     """Descriptors 3 .. 3+n-1 go into the container."""
+    cgroups: bool = True
+    """False: no cgroup is made or joined (--cgroup-manager disabled)."""
+    lenient_cgroups: bool = False
+    """Go without a cgroup where the caller may not make one and the config asks for none (--rootless)."""
     rootless: bool = False
     """The caller is not root (effective uid other than 0)."""

@@ -237,7 +237,8 @@ class Creation:
             self.child.talk.close()
             kill_and_reap(self.pid, self.pidfd)
         try:
-            destroy(self.entry, self.spec.hooks if self.hooks_ran else None, manager=self.prepared.manager)
+            hooks = self.spec.hooks if self.hooks_ran else None
+            destroy(self.entry, hooks, manager=self.prepared.manager, begun=self.child is not None)
         except PyruncError as error:
             log.warning(f"while undoing the creation: {error}")
 

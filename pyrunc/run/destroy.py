@@ -25,14 +25,16 @@ else:
 PATIENCE_MS = 10_000
 
 
-def destroy(entry: Entry, hooks: Hooks | None, *, manager: Manager | None = None) -> None:
+def destroy(entry: Entry, hooks: Hooks | None, *, manager: Manager | None = None, begun: bool = True) -> None:
     """Kill what is left, remove what was made, run the poststop hooks. Raises OpError for what cannot be removed.
 
-    A poststop hook that fails is a warning; the ones after it still run (LC-13).
+    Not `begun` is a container of which no process was ever started: whoever is in its cgroup is somebody else (a
+    cgroup with processes in it is refused). A poststop hook that fails is a warning; the ones after it still run (LC-13).
     """
     manager = manager or entry.manager()
     end_process(entry, manager)
-    manager.kill(_signal.SIGKILL)  # with a pid namespace of its own nothing is left by now
+    if begun and (entry.container.phase != "creating" or manager.created):
+        manager.kill(_signal.SIGKILL)  # with a pid namespace of its own nothing is left by now
     manager.delete()
     entry.remove()
     run_poststop(entry, hooks)

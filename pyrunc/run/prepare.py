@@ -9,6 +9,7 @@ from pyrunc import check, host
 from pyrunc._record import record
 from pyrunc.cgroup import open_manager
 from pyrunc.errors import OpError, StateError
+from pyrunc.host import CgroupLayout
 from pyrunc.plan.compile import compile_plan
 from pyrunc.run.facts import gather
 from pyrunc.run.trace import TRACE
@@ -71,7 +72,10 @@ def prepare(request: Request, on: Host | None = None) -> Prepared:
     config, spec, warnings = load_spec(request.bundle, rootless=request.rootless)
     here = on or host.probe(mounts=request.no_pivot)
     TRACE.phase("probe the host")
-    manager = open_manager(here.cgroup, spec, request.id, rootless=request.rootless, in_userns=here.in_userns)
+    layout = here.cgroup if request.cgroups else CgroupLayout("none")
+    manager = open_manager(
+        layout, spec, request.id, rootless=request.lenient_cgroups, in_userns=here.in_userns
+    )
     facts = gather(spec, request.bundle, here, manager.mount_dirs(), manager.tasks())
     TRACE.phase("gather facts")
     plan = compile_plan(spec, here, request, facts)

@@ -48,6 +48,8 @@ def request_of(args: Args, *, wait: bool) -> tuple[Request, Options]:
         no_pivot=bool(args.options["no-pivot"]),
         no_new_keyring=bool(args.options["no-new-keyring"]),
         preserve_fds=listening + preserve,
+        cgroups=args.globals["cgroup-manager"] != "disabled",
+        lenient_cgroups=is_lenient(args.globals["rootless"]),
         rootless=os.geteuid() != 0,
     )
     detached = wait or bool(args.options["detach"])
@@ -55,6 +57,11 @@ def request_of(args: Args, *, wait: bool) -> tuple[Request, Options]:
         pid_file=pid_file, console_socket=console, foreground_console=not detached, listen_fds=listening
     )
     return request, options
+
+
+def is_lenient(rootless: str) -> bool:
+    """Turn --rootless (auto, or what Go takes for a bool) into whether missing cgroups are forgiven."""
+    return os.geteuid() != 0 if rootless == "auto" else rootless in {"1", "t", "T", "true", "TRUE", "True"}
 
 
 def listen_fds() -> int:
@@ -102,6 +109,10 @@ class creating:  # noqa: N801  # used as a `with` statement's verb
             prepared = prepare(self.request)
             os.umask(0)  # after the host was probed: the caller's umask is a fact of it
             check_terminal(prepared.spec, self.options)
+            if os.environ.get("NOTIFY_SOCKET"):
+                log.warning(
+                    "NOTIFY_SOCKET: not supported by this version of pyrunc: the program will not see it"
+                )
             for warning in prepared.warnings:
                 log.warning(warning)
             self.creation = Creation(prepared, open_root(self.args, ensure=True), self.options)

@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +15,9 @@ from pyrunc.errors import OpError, StateError
 from pyrunc.plan.tags import TAGS
 from pyrunc.run.conduct import TALK_ERROR, TALK_PID, TALK_RPC, TALK_SKIPPED, TALK_TRACE, Conversation, Ended
 from pyrunc.run.phrase import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 
 def step(index: int) -> Step:
@@ -76,7 +79,9 @@ def test_a_handler_s_failure_stops_the_executor(ends: tuple[socket.socket, socke
     assert answers(theirs) == (errno.ECANCELED, 0, [])
 
 
-def test_the_fd_that_comes_with_a_question_is_closed_after_it(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_the_fd_that_comes_with_a_question_is_closed_after_it(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
     ours, theirs = ends
     seen = []
     with open(os.devnull, "rb") as file:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import termios
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pyrunc.errors import OpError, StateError
 from pyrunc.run.console import connect_console, raw_mode, receive_master
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_raw_mode_is_that_of_cfmakeraw() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pyrunc.run.environ import environment, home_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -92,7 +95,9 @@ def test_a_passwd_that_plays_tricks_gives_the_root_directory(make: object, root:
         signal.alarm(0)
 
 
-def test_a_symlink_out_of_the_root_stays_in_it(root: tuple[Path, int], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_symlink_out_of_the_root_stays_in_it(
+    root: tuple[Path, int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     outside = tmp_path_factory.mktemp("outside") / "passwd"
     outside.write_text("root:x:0:0::/outside:\n")
     (root[0] / "etc/passwd").symlink_to(outside)

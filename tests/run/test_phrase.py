@@ -62,7 +62,8 @@ def test_a_hook_s_origin() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "text"), [(0, "exit status 0"), (5 << 8, "exit status 5"), (9, "signal: killed"), (31, "signal: bad system call")]
+    ("status", "text"),
+    [(0, "exit status 0"), (5 << 8, "exit status 5"), (9, "signal: killed"), (31, "signal: bad system call")],
 )
 def test_wait_status_in_go_s_words(status: int, text: str) -> None:
     assert describe_status(status) == text
