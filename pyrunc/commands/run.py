@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pyrunc.errors import PyruncError
 from pyrunc.run.conduct import Ended
-from pyrunc.run.start import poststart
 from pyrunc.run.story import creating, request_of
 from pyrunc.run.trace import TRACE
 
@@ -28,7 +27,10 @@ def run(args: Args) -> int:
             if creation.entry.container.phase != "running":
                 creation.entry.enter("running")
         creation.hooks_ran = True  # the program has run: poststop hooks are due, whatever comes
-        poststart(creation.entry, creation.spec)
+        if creation.spec.hooks.poststart:
+            from pyrunc.run.start import poststart
+
+            poststart(creation.entry, creation.spec)
     if wakeup < 0:
         return 0
     return _foreground(creation, wakeup, keep=bool(args.options["keep"]))

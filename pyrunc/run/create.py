@@ -16,7 +16,6 @@ from pyrunc import log
 from pyrunc._record import record
 from pyrunc.errors import OpError, PyruncError, StateError
 from pyrunc.run.conduct import Conversation, Ended
-from pyrunc.run.destroy import destroy
 from pyrunc.run.environ import environment
 from pyrunc.run.hookio import HookOutput, hook_files
 from pyrunc.run.launch import Child, launch
@@ -143,18 +142,20 @@ class Creation:
             if error.errno not in {EPERM, ESRCH}:  # a host that forbids it has a reason to
                 raise OpError("sched_setaffinity", error.errno or EPERM) from None
         if not self.prepared.plan.forks and self.talk is not None:
+            self._limit()  # before the answer: half-written device rules would refuse the nodes that are made next
             self.talk.idle = self._settle
         return ()
 
     def _settle(self) -> None:
-        """Do what needs the final process, while the executor mounts: limits, and the state as it will be when all is ready."""
-        self._limit()
+        """Write the state as it will be when all is ready, while the executor mounts."""
         phase = "created" if self.prepared.request.wait else "running"
         if phase == "running" and self.spec.hooks.start_container:
             phase = "starting"
         self.entry.prepare(self.pid, phase, self.prepared.manager)
         if self.prepared.request.wait:
             self.entry.write_steps(*self._steps_after_wait())
+        else:
+            import pyrunc.run.destroy  # noqa: F401  # needed later, and now there is time
 
     def _limit(self) -> None:
         """Apply the resource limits, once: pids.max would forbid the executor's own fork if it came sooner."""
@@ -236,6 +237,8 @@ class Creation:
         if self.child is not None:
             self.child.talk.close()
             kill_and_reap(self.pid, self.pidfd)
+        from pyrunc.run.destroy import destroy
+
         try:
             hooks = self.spec.hooks if self.hooks_ran else None
             destroy(self.entry, hooks, manager=self.prepared.manager, begun=self.child is not None)

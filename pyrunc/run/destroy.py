@@ -33,7 +33,7 @@ def destroy(entry: Entry, hooks: Hooks | None, *, manager: Manager | None = None
     """
     manager = manager or entry.manager()
     end_process(entry, manager)
-    if begun and (entry.container.phase != "creating" or manager.created):
+    if begun and (entry.is_begun() or manager.created):
         manager.kill(_signal.SIGKILL)  # with a pid namespace of its own nothing is left by now
     manager.delete()
     entry.remove()

@@ -114,6 +114,10 @@ class Entry:
             raise StateError(NO_SUCH)
         return self._container
 
+    def is_begun(self) -> bool:
+        """Tell whether a process of the container may have joined its cgroup: not when all that is known is its making."""
+        return self._container is not None and self._container.phase != "creating"
+
     # Files.
 
     def read(self, name: str) -> bytes:
