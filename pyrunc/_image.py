@@ -189,7 +189,9 @@ def _in_order(
 if __name__ == "__main__":
     gc.disable()  # the process ends before garbage could matter; a foreground run collects when it has nothing to do
     _package = __file__.rpartition("/")[0]
-    sys.path.append(_package.rpartition("/")[0])  # last: the standard library is not looked for among packages
+    sys.path.append(
+        _package.rpartition("/")[0]
+    )  # last: the standard library is not looked for among packages
     install(_package)
     from pyrunc.cli import entry
 

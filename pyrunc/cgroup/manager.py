@@ -11,7 +11,7 @@ import time
 from errno import EACCES, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROFS
 
 from pyrunc.cgroup import tree
-from pyrunc.errors import HostError, OpError, StateError
+from pyrunc.errors import BugError, HostError, OpError, StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class Manager:
 
     def apply(self, resources: Resources) -> None:
         """Write the limits. Raises SpecError, HostError or OpError, each naming the path in the config."""
-        raise NotImplementedError
+        raise BugError(type(self).__name__)  # the drivers have their own
 
     def pids(self) -> list[int]:
         """Return the processes in the cgroup and below, as this pid namespace sees them."""
@@ -206,19 +206,19 @@ class Manager:
 
     def oom_kills(self) -> int:
         """Return how many processes the kernel has killed for want of memory in this cgroup."""
-        raise NotImplementedError
+        raise BugError(type(self).__name__)  # the drivers have their own
 
     def frozen(self) -> bool:
         """Tell whether the cgroup is frozen, or is about to be."""
-        raise NotImplementedError
+        raise BugError(type(self).__name__)  # the drivers have their own
 
     def freeze(self) -> None:
         """Stop every process of the cgroup; return once they stand still. Raises OpError."""
-        raise NotImplementedError
+        raise BugError(type(self).__name__)  # the drivers have their own
 
     def thaw(self) -> None:
         """Let them go on."""
-        raise NotImplementedError
+        raise BugError(type(self).__name__)  # the drivers have their own
 
     def main(self) -> Place | None:
         """Return the place that says which processes belong to the container."""
@@ -349,7 +349,7 @@ class Manager:
 
     def controller_fd(self, write: Write) -> int:
         """Return the directory that has the write's file, -1 when its controller is not there."""
-        raise NotImplementedError
+        raise BugError(type(self).__name__)  # the drivers have their own
 
     def refused(self, write: Write, file: str, error: OSError) -> OpError:
         """Return the error for a limit that the kernel refuses."""

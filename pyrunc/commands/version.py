@@ -27,7 +27,7 @@ def version_text() -> str:
 
 def _commit() -> str:
     try:
-        from pyrunc._build import COMMIT  # type: ignore[import-not-found]  # written by the build, where there is git
+        from pyrunc._build import COMMIT
     except ImportError:
         return "unknown"
     return str(COMMIT)

@@ -151,7 +151,10 @@ class Creation:
         phase = "created" if self.prepared.request.wait else "running"
         if phase == "running" and self.spec.hooks.start_container:
             phase = "starting"
-        self.entry.prepare(self.pid, phase, self.prepared.manager)
+        try:
+            self.entry.prepare(self.pid, phase, self.prepared.manager)
+        except StateError:
+            return  # it died: the end of the conversation is next, and tells why
         if self.prepared.request.wait:
             self.entry.write_steps(*self._steps_after_wait())
         else:

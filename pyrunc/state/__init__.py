@@ -197,9 +197,12 @@ class Entry:
     def prepare(self, pid: int, phase: str, manager: Manager) -> None:
         """Write the state of a container that is about to be ready, under a name that counts only after `ready`.
 
-        The smaller record gets the process at once: it is for whoever must kill what was left half-made.
+        The smaller record gets the process at once: it is for whoever must kill what was left half-made. Raises
+        StateError when the process has ended.
         """
         start = process_start(pid)
+        if not start:
+            raise StateError("container init died before it was ready")
         self.write(CGROUP, self.read(CGROUP).partition(b"\n")[0] + b"\n%d %d\n" % (pid, start))
         self._write_as(
             PREPARED,

@@ -69,7 +69,8 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 
 def made(root: StateRoot, pid: int, phase: str = "running", name: str = "c1") -> Entry:
     entry = begun(root, name)
-    entry.ready(pid, phase, NoCgroup())  # type: ignore[arg-type]
+    entry.prepare(pid, phase, NoCgroup())  # type: ignore[arg-type]
+    entry.ready()
     entry.unlock()
     return entry
 
@@ -405,7 +406,7 @@ def test_a_process_that_died_is_not_ready(root: StateRoot) -> None:
     entry = begun(root)
 
     with pytest.raises(StateError, match=r"^container init died before it was ready$"):
-        entry.ready(gone.pid, "created", NoCgroup())  # type: ignore[arg-type]
+        entry.prepare(gone.pid, "created", NoCgroup())  # type: ignore[arg-type]
 
 
 def test_start_time_of_a_process_with_a_hostile_name(tmp_path: Path) -> None:
