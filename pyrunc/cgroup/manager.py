@@ -195,7 +195,7 @@ class Manager:
         """Return the directory for CLONE_INTO_CGROUP, -1 where that cannot be used."""
         return -1
 
-    def apply(self, resources: Resources) -> None:
+    def apply(self, resources: Resources) -> None:  # noqa: ARG002  # the drivers use it
         """Write the limits. Raises SpecError, HostError or OpError, each naming the path in the config."""
         raise BugError(type(self).__name__)  # the drivers have their own
 
@@ -347,7 +347,7 @@ class Manager:
             self._ignore(write)
         return True
 
-    def controller_fd(self, write: Write) -> int:
+    def controller_fd(self, write: Write) -> int:  # noqa: ARG002  # the same
         """Return the directory that has the write's file, -1 when its controller is not there."""
         raise BugError(type(self).__name__)  # the drivers have their own
 
