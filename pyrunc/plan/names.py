@@ -33,6 +33,7 @@ TABLES: dict[str, Flags] = {
         (kernel.OPEN_TREE_CLONE, "CLONE"), (kernel.AT_RECURSIVE, "RECURSIVE"),
         (kernel.OPEN_TREE_CLOEXEC, "CLOEXEC"),
     ),
+    "magic": ((0x9FA0, "PROC"),),
     "at": ((kernel.AT_RECURSIVE, "RECURSIVE"),),
     "mattr": (
         *_flags("MOUNT_ATTR_", "RDONLY NOSUID NODEV NOEXEC"), (kernel.MOUNT_ATTR__ATIME, "_ATIME"),

@@ -74,6 +74,7 @@ _NAMED = {
     "inheritable",
     "permitted",
     "env",
+    "forbid",
     "stdio",
     "timeout",
     "owner",
