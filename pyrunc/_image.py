@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
     from collections.abc import Iterable, Sequence
-    from types import ModuleType
+    from types import CodeType, ModuleType
 
     Index = dict[str, tuple[int, int, str, bool, tuple[str, ...]]]
     """Module name -> offset, length, path relative to the package's parent, is it a package, and what it imports, in order."""
@@ -114,7 +114,7 @@ def build(files: Iterable[tuple[str, str, bytes]], directory: str) -> None:
     imports = {name: _imports(tree, set(trees)) for name, (_path, tree) in trees.items()}
     body, index = bytearray(), {}
     for name, (path, tree) in trees.items():
-        code = marshal.dumps(compile(tree, path, "exec", flags=_ANNOTATIONS, dont_inherit=True))
+        code = marshal.dumps(_without_lines(compile(tree, path, "exec", flags=_ANNOTATIONS, dont_inherit=True)))
         needed = tuple(_in_order(name, imports, {}))
         index[name] = (_HEAD + len(body), len(code), path, path.endswith("/__init__.py"), needed)
         body += code
@@ -124,6 +124,12 @@ def build(files: Iterable[tuple[str, str, bytes]], directory: str) -> None:
     with open(f"{directory}/{IMAGE}", "wb") as file:
         file.write(MAGIC + _interpreter() + (_HEAD + len(body)).to_bytes(8, "little"))
         file.write(body + marshal.dumps(index))
+
+
+def _without_lines(code: CodeType) -> CodeType:
+    """Return code without its tables of line numbers, a quarter of it; `--debug` runs from the files, which have them."""
+    inner = [_without_lines(one) if hasattr(one, "co_code") else one for one in code.co_consts]
+    return code.replace(co_linetable=b"", co_filename="pyrunc", co_consts=tuple(inner))
 
 
 def _parse(source: bytes, path: str) -> ast.Module:
@@ -192,7 +198,8 @@ if __name__ == "__main__":
     sys.path.append(
         _package.rpartition("/")[0]
     )  # last: the standard library is not looked for among packages
-    install(_package)
+    if "--debug" not in sys.argv:
+        install(_package)
     from pyrunc.cli import entry
 
     entry(sys.argv[1], sys.argv[2:])
