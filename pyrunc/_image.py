@@ -114,7 +114,9 @@ def build(files: Iterable[tuple[str, str, bytes]], directory: str) -> None:
     imports = {name: _imports(tree, set(trees)) for name, (_path, tree) in trees.items()}
     body, index = bytearray(), {}
     for name, (path, tree) in trees.items():
-        code = marshal.dumps(_without_lines(compile(tree, path, "exec", flags=_ANNOTATIONS, dont_inherit=True)))
+        code = marshal.dumps(
+            _without_lines(compile(tree, path, "exec", flags=_ANNOTATIONS, dont_inherit=True))
+        )
         needed = tuple(_in_order(name, imports, {}))
         index[name] = (_HEAD + len(body), len(code), path, path.endswith("/__init__.py"), needed)
         body += code

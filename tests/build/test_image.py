@@ -26,8 +26,9 @@ found = {}
 for name in sys.argv[4:]:
     module = importlib.import_module(name)
     spec = module.__spec__
-    found[name] = [module.__file__, module.__package__, list(getattr(module, "__path__", [])), spec.origin, spec.has_location,
-                   sorted(k for k in vars(module) if not k.startswith("__")), type(spec.loader).__name__ == "Image"]
+    names = sorted(k for k in vars(module) if not k.startswith("__") and k != "annotations")
+    found[name] = [module.__file__, module.__package__, list(getattr(module, "__path__", [])), names,
+                   spec is None or type(spec.loader).__name__ == "Image"]
 print(json.dumps([used, found]))
 """
 
