@@ -10,6 +10,7 @@ import os
 from errno import EPERM
 
 from pyrunc.errors import HostError, OpError, strerror
+from pyrunc.plan.namespaces import setgroups_denied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,18 +22,13 @@ if TYPE_CHECKING:
 HELPER_DIRS = ("/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin", "/sbin")
 
 
-def deny_setgroups(linux: Linux, host: Host) -> bool:
-    """Tell whether setgroups(2) must be given up: an ordinary user who maps only their own group."""
-    return host.euid != 0 and _own_only(linux.gid_mappings, host.egid)
-
-
 def _own_only(mappings: Sequence[IDMapping], own: int) -> bool:
     return len(mappings) == 1 and mappings[0].size == 1 and mappings[0].host_id == own
 
 
 def write_maps(pid: int, linux: Linux, host: Host) -> None:
     """Give the user namespace of `pid` its uid and gid maps. Raises OpError or HostError naming the mapping."""
-    if deny_setgroups(linux, host):
+    if setgroups_denied(linux, host):
         _write(pid, "setgroups", "deny", "linux.gidMappings")
     _write_map(pid, "uid", linux.uid_mappings, host.euid == 0 or _own_only(linux.uid_mappings, host.euid))
     _write_map(pid, "gid", linux.gid_mappings, host.euid == 0 or _own_only(linux.gid_mappings, host.egid))
