@@ -195,12 +195,12 @@ def _in_order(
 
 
 if __name__ == "__main__":
-    gc.disable()  # the process ends before garbage could matter; a foreground run collects when it has nothing to do
+    gc.disable()  # a command ends before cycles could add up, and a foreground run makes none while it waits
     _package = __file__.rpartition("/")[0]
     sys.path.append(
         _package.rpartition("/")[0]
     )  # last: the standard library is not looked for among packages
-    if "--debug" not in sys.argv:
+    if not any(word[:1] == "-" and word.lstrip("-").partition("=")[0] == "debug" for word in sys.argv[2:]):
         install(_package)
     from pyrunc.cli import entry
 

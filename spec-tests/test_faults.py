@@ -314,3 +314,18 @@ def test_caller_with_a_file_size_limit(runtime, bundle):
     if result.code != 0:
         assert result.code == 1, f"the runtime died: {result}"
         assert gone(runtime, ident) == []
+
+
+@req("ER-1", "CLI-PIDFILE-1")
+def test_no_pid_file_of_a_program_that_could_not_be_run(runtime, bundle):
+    """Found, but refused by execve: by then the pid file may have been written."""
+    script = bundle.rootfs / "run.sh"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    pid_file = runtime.work / "late.pid"
+    bundle.args("/run.sh").write()
+    result = runtime.raw(
+        "--root", runtime.root, "run", "--pid-file", pid_file, "--bundle", bundle.path, new_id()
+    )
+    assert result.code != 0
+    assert not pid_file.exists()

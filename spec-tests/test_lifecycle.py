@@ -317,8 +317,9 @@ def test_start_of_a_stopped_container(runtime, bundle):
 def test_no_process_to_start(runtime, bundle):
     ident = new_id()
     created = runtime.try_create(bundle.set("process", Unset), ident)
-    if created.code == 0:
-        runtime.fails("start", ident)
+    refused = runtime.fails("start", ident) if created.code == 0 else created
+    assert "process" in refused.err, "what is missing is named"
+    assert "bug" not in refused.err
 
 
 @req("KI-2")

@@ -48,8 +48,6 @@ class Request:
     """Absolute path."""
     wait: bool
     """Stop before the program until `start` says go (create); run goes straight on."""
-    console: bool = False
-    """A socket for the pty master arrives as input "console" (process.terminal)."""
     no_pivot: bool = False
     no_new_keyring: bool = False
     preserve_fds: int = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import _signal
 import _socket
 import os
-from errno import EPERM, ESRCH
+from errno import EEXIST, EPERM, ESRCH
 
 from pyrunc import log
 from pyrunc._record import record
@@ -56,6 +56,7 @@ class Creation:
         self.pidfd = -1
         self.limited = False
         self.hooks_ran = False
+        self.pid_file_written = False
         self.output = HookOutput()
         self.master: _socket.socket | None = None
         self.inputs: dict[str, int] = {}
@@ -215,6 +216,7 @@ class Creation:
         self.entry.ready()
         if self.options.pid_file:
             write_pid_file(self.options.pid_file, self.pid)
+            self.pid_file_written = True
         return ()
 
     def _steps_after_wait(self) -> tuple[int, list[list[str]]]:
@@ -237,6 +239,8 @@ class Creation:
     def undo(self) -> None:
         """Leave the host as if the container had never been tried; run the poststop hooks if any hook has run."""
         self._close_inputs()
+        if self.pid_file_written:
+            remove_file(self.options.pid_file)  # conmon takes it for the word that the container is there
         if self.child is not None:
             self.child.talk.close()
             kill_and_reap(self.pid, self.pidfd)
@@ -274,4 +278,14 @@ def write_pid_file(path: str, pid: int) -> None:
             os.close(fd)
         os.rename(temporary, path)
     except OSError as error:
+        if error.errno != EEXIST:  # else it is somebody else's
+            remove_file(temporary)
         raise OpError(f"--pid-file: write {path}", error.errno or EPERM) from None
+
+
+def remove_file(path: str) -> None:
+    """unlink(2); a file that is not there is fine."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 else:
     import _signal  # the public module imports enum
 
+ORIGINAL = "/proc/self/environ"
+"""The environment as execve(2) gave it; what is set later does not appear there."""
 SHOWN = 4096
 """Bytes of each output stream that a message quotes."""
 MAX_WAIT = 2**31 - 1  # poll(2) takes an int of milliseconds
@@ -94,6 +96,17 @@ class _Environ(dict[str, str]):
         return [value for _name, value in self.pairs]
 
 
+def inherited() -> dict[str, str]:
+    """Return the caller's environment, without the LC_CTYPE that Python adds to its own in the C locale (PEP 538)."""
+    found = dict(os.environ)
+    if "LC_CTYPE" in found:
+        with open(ORIGINAL, "rb") as file:
+            given = file.read().split(b"\0")
+        if not any(entry.startswith(b"LC_CTYPE=") for entry in given):
+            del found["LC_CTYPE"]
+    return found
+
+
 def _spawn(hook: Hook, files: Sequence[int]) -> int:
     """Start a hook in a process group of its own, with descriptors 0-2 and no others."""
     actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(files)]
@@ -101,7 +114,7 @@ def _spawn(hook: Hook, files: Sequence[int]) -> int:
     return os.posix_spawn(
         hook.path,
         hook.args or (hook.path,),
-        os.environ if hook.env is None else _Environ(hook.env),  # inherited if absent, as runC and crun do
+        inherited() if hook.env is None else _Environ(hook.env),  # as runC and crun do
         file_actions=actions,
         setpgroup=0,
         setsigmask=(),

@@ -30,27 +30,21 @@ def write_maps(pid: int, linux: Linux, host: Host) -> None:
     """Give the user namespace of `pid` its uid and gid maps. Raises OpError or HostError naming the mapping."""
     if setgroups_denied(linux, host):
         _write(pid, "setgroups", "deny", "linux.gidMappings")
-    _write_map(pid, "uid", linux.uid_mappings, host.euid == 0 or _own_only(linux.uid_mappings, host.euid))
-    _write_map(pid, "gid", linux.gid_mappings, host.euid == 0 or _own_only(linux.gid_mappings, host.egid))
+    _write_map(pid, "uid", linux.uid_mappings, host.euid, host)
+    _write_map(pid, "gid", linux.gid_mappings, host.egid, host)
 
 
-def _write_map(pid: int, kind: str, mappings: Sequence[IDMapping], by_ourselves: bool) -> None:  # noqa: FBT001  # one caller
+def _write_map(pid: int, kind: str, mappings: Sequence[IDMapping], own: int, host: Host) -> None:
     at = f"linux.{kind}Mappings"
-    if by_ourselves:
+    if host.euid == 0 or _own_only(mappings, own):
         lines = "".join(f"{m.container_id} {m.host_id} {m.size}\n" for m in mappings)
         try:
             return _write(pid, f"{kind}_map", lines, at)
         except OpError as error:
-            if error.errno != EPERM or host_is_full_root():
+            if error.errno != EPERM or not host.in_userns:
                 raise
             # root in a user namespace of somebody else's: the ids are not ours to give, the helper may know better
     return _call_helper(pid, kind, mappings, at)
-
-
-def host_is_full_root() -> bool:
-    """Tell whether the caller maps every id to itself: then a refusal is the kernel's last word."""
-    with open("/proc/self/uid_map", "rb") as file:
-        return file.read().split() == [b"0", b"0", b"4294967295"]
 
 
 def _write(pid: int, name: str, text: str, at: str) -> None:

@@ -8,7 +8,7 @@ from errno import ENOENT
 from pyrunc import check, host
 from pyrunc._record import record
 from pyrunc.cgroup import open_manager
-from pyrunc.errors import OpError, StateError
+from pyrunc.errors import Fault, OpError, SpecError, StateError
 from pyrunc.host import CgroupLayout
 from pyrunc.plan.compile import compile_plan
 from pyrunc.run.facts import gather
@@ -63,6 +63,8 @@ def load_spec(bundle: str, *, rootless: bool) -> tuple[bytes, Spec, list[str]]:
     TRACE.phase("parse")
     warnings = check.check(spec, check.CheckFacts(bundle=bundle, rootless=rootless))
     check.check_bundle_paths(spec, bundle)
+    if spec.process is None:  # valid by itself (PR-1), but what is created here is to be started
+        raise SpecError([Fault("process", "required: there is no program to start")])
     TRACE.phase("check")
     return config, spec, warnings
 

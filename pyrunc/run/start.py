@@ -72,9 +72,9 @@ class Start:
         talk = Conversation(sock, self._step, {"start": self._nothing, "hook": self._hook})
         talk.hook_output = self.output.text
         try:
-            sock.send(GO)
+            send_go(sock)
             talk.run()
-        except (Ended, BrokenPipeError, ConnectionResetError):
+        except (Ended, ConnectionResetError):
             return
         finally:
             sock.close()
@@ -94,6 +94,14 @@ class Start:
         container = self.entry.container
         pid = container_pid(container.init_process_pid, self.spec)
         return hook_files(state_json(container, "created", pid), self.output)
+
+
+def send_go(sock: _socket.socket) -> None:
+    """Say the word. Raises StateError when nobody is left to hear it: the program was not started."""
+    try:
+        sock.send(GO)
+    except (BrokenPipeError, ConnectionResetError):
+        raise StateError("container process is already dead") from None
 
 
 def poststart(entry: Entry, spec: Spec | None) -> None:

@@ -6,7 +6,7 @@ import _signal
 import os
 
 from pyrunc import log
-from pyrunc.errors import PyruncError, SpecError, StateError, UsageError
+from pyrunc.errors import PyruncError, SpecError, StateError, UsageError, strerror
 from pyrunc.plan.request import Request
 from pyrunc.run.create import Creation, Options
 from pyrunc.run.prepare import prepare
@@ -36,7 +36,7 @@ def request_of(args: Args, *, wait: bool) -> tuple[Request, Options]:
         try:
             os.chdir(bundle)
         except OSError as error:
-            raise UsageError(f"--bundle: chdir {bundle}: {os.strerror(error.errno or 0).lower()}") from None
+            raise UsageError(f"--bundle: chdir {bundle}: {strerror(error.errno or 0)}") from None
     preserve = args.options["preserve-fds"]
     assert isinstance(preserve, int)
     listening = listen_fds()
@@ -78,8 +78,8 @@ def _check_preserved(listening: int, count: int) -> None:
         try:
             os.fstat(fd)
         except OSError as error:
-            text = os.strerror(error.errno or 0).lower()
-            raise UsageError(f"unable to stat preserved-fd {fd} (of {count}): {text}") from None
+            text = f"unable to stat preserved-fd {fd} (of {count})"
+            raise UsageError(f"{text}: {strerror(error.errno or 0)}") from None
 
 
 def check_terminal(spec: Spec, options: Options) -> None:
