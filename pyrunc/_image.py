@@ -73,7 +73,7 @@ class Image:
             module.__path__ = [module.__file__.rpartition("/")[0]]
         exec(marshal.loads(posix.pread(self.fd, length, offset)), module.__dict__)  # noqa: S102, S302  # our own code
         if parent:
-            setattr(sys.modules[parent], tail, module)
+            setattr(sys.modules[parent], tail, sys.modules[name])
 
     def create_module(self, _spec: ModuleSpec) -> None:
         """Let importlib make the module."""

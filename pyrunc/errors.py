@@ -6,8 +6,7 @@ Grammar of a message: `where: what: why`, lower case, no full stop, the errno te
 
 from __future__ import annotations
 
-import os
-
+from pyrunc import _os as os
 from pyrunc._record import record
 
 TYPE_CHECKING = False

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import os
 from errno import ENOENT
 
+from pyrunc import _os as os
 from pyrunc._record import record
 from pyrunc.errors import Fault, HostError, SpecError, strerror
 

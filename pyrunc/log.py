@@ -7,11 +7,11 @@ they wait in a buffer until then. `--debug` asks for everything and gets it at o
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from errno import EAGAIN
 
+from pyrunc import _os as os
 from pyrunc.errors import OpError, UsageError
 
 TYPE_CHECKING = False

@@ -15,7 +15,7 @@ LAYERS = {
     "plan": 3,
     "host": 2, "check": 2,
     "spec": 1, "sys": 1, "log": 1, "_image": 1,
-    "errors": 0, "consts": 0, "_record": 0, "_shim": 0, "_build": 0, "__init__": 0,
+    "errors": 0, "consts": 0, "_record": 0, "_os": 0, "_shim": 0, "_build": 0, "__init__": 0,
 }  # fmt: skip
 PURE = {"plan", "spec", "check"}
 IMPURE = {"run", "sys", "state", "cgroup", "log", "commands", "cli"}

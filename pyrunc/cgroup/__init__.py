@@ -5,8 +5,7 @@ The drivers are imported by the function that needs them: `state` and `kill` nee
 
 from __future__ import annotations
 
-import os
-
+from pyrunc import _os as os
 from pyrunc.errors import StateError
 
 TYPE_CHECKING = False

@@ -6,10 +6,10 @@ What was really made is remembered (`created`): only that is removed (DE-4).
 
 from __future__ import annotations
 
-import os
 import time
 from errno import EACCES, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, EROFS
 
+from pyrunc import _os as os
 from pyrunc.cgroup import tree
 from pyrunc.errors import BugError, HostError, OpError, StateError
 

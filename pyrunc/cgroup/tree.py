@@ -6,10 +6,10 @@ Everything is relative to a directory whose file-system magic was checked: where
 
 from __future__ import annotations
 
-import os
 import time
 from errno import EBUSY, EEXIST, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP
 
+from pyrunc import _os as os
 from pyrunc.errors import OpError
 from pyrunc.host import CGROUP2_SUPER_MAGIC, CGROUP_SUPER_MAGIC
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from errno import EBUSY, EINVAL, ETIMEDOUT
 
+from pyrunc import _os as os
 from pyrunc.cgroup import tree
 from pyrunc.cgroup.devices_v1 import devices_v1
 from pyrunc.cgroup.limits_v1 import before_join, limits_v1

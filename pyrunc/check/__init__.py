@@ -8,8 +8,7 @@ in `resources` and `rare` and are imported when the part is there.
 
 from __future__ import annotations
 
-import os
-
+from pyrunc import _os as os
 from pyrunc.check import mounts, namespaces
 from pyrunc.check.common import CheckFacts, find_namespace, is_absolute
 from pyrunc.errors import Fault, SpecError, strerror

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
+from pyrunc import _os as os
 from pyrunc import log
 from pyrunc.cli.parse import FALSE, TRUE, MisuseError, find_log, parse_command, parse_options
 from pyrunc.cli.table import GLOBALS
@@ -33,7 +33,7 @@ def entry(argv0: str, words: Sequence[str]) -> NoReturn:
                 stream.flush()
         except OSError:
             code = code or 1  # no reader: nobody to tell
-    os._exit(code)
+    os._exit(code)  # noqa: SLF001  # the public name of os itself
 
 
 def _prepare_process() -> None:

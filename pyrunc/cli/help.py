@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from pyrunc import _os as os
 from pyrunc.cli.table import COMMANDS, GLOBALS, HELP
 from pyrunc.commands import app_name
 

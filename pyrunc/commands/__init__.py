@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from pyrunc import _os as os
 from pyrunc import log
 from pyrunc.errors import OpError
 

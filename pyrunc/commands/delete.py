@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import time
 
+from pyrunc import _os as os
 from pyrunc.errors import StateError
 from pyrunc.run.destroy import destroy
 from pyrunc.state import CGROUP, NO_SUCH, STATE, open_root

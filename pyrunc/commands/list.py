@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from errno import ENOENT
 
+from pyrunc import _os as os
 from pyrunc import log
 from pyrunc.commands import write
 from pyrunc.commands.state import state_of

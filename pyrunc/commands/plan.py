@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from pyrunc import _os as os
 from pyrunc import host
 from pyrunc.commands import write
 from pyrunc.errors import UsageError, strerror

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from pyrunc import _os as os
 from pyrunc.consts import SPEC_VERSION
 from pyrunc.errors import OpError, UsageError
 

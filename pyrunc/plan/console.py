@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from _struct import pack
 from errno import EINVAL, EPERM, EROFS
 
+from pyrunc import _os as os
 from pyrunc.plan.builder import FILE, STDIO
 from pyrunc.plan.kernel import (
     KEEP_ID,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from errno import EEXIST, ENOENT, ENOTDIR
 
+from pyrunc import _os as os
 from pyrunc.plan.builder import CWD, FILE
 from pyrunc.plan.context import relative
 from pyrunc.plan.kernel import CAP_MKNOD, O_PATH, S_IFCHR

@@ -3,7 +3,7 @@ turns back."""
 
 from __future__ import annotations
 
-import os
+from pyrunc import _os as os
 
 AT_RECURSIVE = 0x8000
 

@@ -4,8 +4,8 @@ of `create` does."""
 from __future__ import annotations
 
 import errno
-import os
 
+from pyrunc import _os as os
 from pyrunc.plan import kernel
 from pyrunc.plan.tags import TAG_NAMES
 from pyrunc.spec.tables import RLIMITS

@@ -7,9 +7,9 @@ it.
 
 from __future__ import annotations
 
-import os
 from errno import EBADF, EPERM
 
+from pyrunc import _os as os
 from pyrunc.plan.kernel import (
     CLONE_NEWUSER,
     PR_SET_DUMPABLE,

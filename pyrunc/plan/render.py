@@ -191,7 +191,7 @@ def _oct(value: object) -> str:
 
 
 def _device(value: object) -> str:
-    import os
+    from pyrunc import _os as os
 
     number = int(value)  # type: ignore[call-overload]  # by the signature
     return f"{os.major(number)}:{os.minor(number)}" if number else ""

@@ -3,10 +3,10 @@ namespaces."""
 
 from __future__ import annotations
 
-import os
 from _struct import Struct
 from errno import EACCES, EPERM
 
+from pyrunc import _os as os
 from pyrunc.plan.kernel import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
 from pyrunc.spec.jsontext import key_at
 from pyrunc.spec.tables import IOPRIO_CLASSES, PERSONALITIES, RLIMITS, SCHEDULER_FLAGS, SCHEDULER_POLICIES

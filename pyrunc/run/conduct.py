@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import _socket
 import _struct
-import os
 from errno import ECANCELED
 
+from pyrunc import _os as os
 from pyrunc import log
 from pyrunc.errors import PyruncError, strerror
 from pyrunc.plan.tags import TAG_NAMES

@@ -9,10 +9,10 @@ from __future__ import annotations
 import _socket
 import _struct
 import fcntl
-import os
 import termios
 from errno import EIO, ENOTTY
 
+from pyrunc import _os as os
 from pyrunc.errors import OpError, StateError
 
 TYPE_CHECKING = False

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import _signal
 import _socket
-import os
 from errno import EEXIST, EPERM, ESRCH
 
+from pyrunc import _os as os
 from pyrunc import log
 from pyrunc._record import record
 from pyrunc.errors import OpError, PyruncError, StateError

@@ -6,9 +6,9 @@ last of what was made, so that there is a next one.
 
 from __future__ import annotations
 
-import os
 import select
 
+from pyrunc import _os as os
 from pyrunc import log
 from pyrunc.errors import OpError, PyruncError, StateError
 

@@ -6,10 +6,10 @@ container, must be a plain file, and only its first mebibyte is read (a FIFO the
 
 from __future__ import annotations
 
-import os
 from errno import ELOOP, ENOENT, ENOTDIR, ENXIO
 from stat import S_ISREG
 
+from pyrunc import _os as os
 from pyrunc.sys import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 
 TYPE_CHECKING = False

@@ -3,9 +3,9 @@ where the root lies."""
 
 from __future__ import annotations
 
-import os
 from stat import S_ISCHR, S_ISDIR
 
+from pyrunc import _os as os
 from pyrunc.errors import Fault, SpecError
 from pyrunc.plan.request import Facts, Source
 from pyrunc.sys import fs_magic

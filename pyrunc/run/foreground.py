@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import _signal
-import os
 import select
 from errno import ECHILD, ESRCH
 
+from pyrunc import _os as os
 from pyrunc.sys import pidfd_send_signal
 
 TYPE_CHECKING = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import os
+
+from pyrunc import _os as os
 
 _SHOWN = 4096
 

@@ -8,10 +8,10 @@ waiting for it. The output is sealed when the hook has ended, so that it cannot 
 from __future__ import annotations
 
 import fcntl
-import os
 import select
 import time
 
+from pyrunc import _os as os
 from pyrunc.consts import SPEC_VERSION
 from pyrunc.errors import OpError, strerror
 from pyrunc.spec.jsontext import dumps

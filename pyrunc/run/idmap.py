@@ -6,9 +6,9 @@ setgroups was denied; more lines need the set-user-ID helpers and ranges in /etc
 
 from __future__ import annotations
 
-import os
 from errno import EPERM
 
+from pyrunc import _os as os
 from pyrunc.errors import HostError, OpError, strerror
 from pyrunc.plan.namespaces import setgroups_denied
 

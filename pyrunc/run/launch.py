@@ -8,9 +8,9 @@ vm.memfd_noexec=2, a SELinux policy on tmpfs); then the next rung of the ladder 
 from __future__ import annotations
 
 import _socket
-import os
 from errno import EACCES, ENOEXEC, EPERM
 
+from pyrunc import _os as os
 from pyrunc import log
 from pyrunc._record import record
 from pyrunc.errors import BugError, HostError, OpError, strerror

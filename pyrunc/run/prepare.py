@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from errno import ENOENT
 
+from pyrunc import _os as os
 from pyrunc import check, host
 from pyrunc._record import record
 from pyrunc.cgroup import open_manager

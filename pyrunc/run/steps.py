@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from errno import EINVAL, EPERM
 
+from pyrunc import _os as os
 from pyrunc.errors import OpError
 from pyrunc.run.phrase import Step
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import _signal
-import os
 
+from pyrunc import _os as os
 from pyrunc import log
 from pyrunc.errors import PyruncError, SpecError, StateError, UsageError, strerror
 from pyrunc.plan.request import Request

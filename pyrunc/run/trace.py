@@ -6,8 +6,9 @@ with an offset time namespace the second row is shifted by that offset once the 
 
 from __future__ import annotations
 
-import os
 import time
+
+from pyrunc import _os as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

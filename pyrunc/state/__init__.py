@@ -8,9 +8,9 @@ its runtimes one): it is never touched.
 
 from __future__ import annotations
 
-import os
 from errno import EAGAIN, ECONNREFUSED, EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, ESRCH
 
+from pyrunc import _os as os
 from pyrunc.consts import SPEC_VERSION
 from pyrunc.errors import OpError, PyruncError, StateError, UsageError
 from pyrunc.spec.jsontext import dumps, loads, quoted
@@ -475,7 +475,8 @@ def open_root(args: Args, *, ensure: bool = False) -> StateRoot:
 
 def _ensure_root(path: str, *, own: bool) -> None:
     try:
-        os.makedirs(path, 0o700, exist_ok=True)
+        if not os.path.isdir(path):
+            os.makedirs(path, 0o700, exist_ok=True)
         if own:
             os.chmod(path, 0o1700)  # sticky: what cleans $XDG_RUNTIME_DIR leaves such files alone
     except OSError as error:

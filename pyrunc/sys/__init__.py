@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import _signal
-import os
 from errno import ENOSPC
 
+from pyrunc import _os as os
 from pyrunc._shim import ffi, lib
 
 TYPE_CHECKING = False

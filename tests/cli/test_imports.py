@@ -24,14 +24,11 @@ from pyrunc.cli import main
 code = main("pyrunc", sys.argv[2:])
 open(sys.argv[1], "w").write(" ".join(sorted(set(sys.modules) - before)))
 sys.stdout.flush()
-import os
-os._exit(code)
+import posix
+posix._exit(code)
 """
 
-ALWAYS = {
-    "os", "stat", "_stat", "os.path", "posixpath", "genericpath", "_collections_abc", "errno", "__future__", "_json",
-}  # fmt: skip
-"""`os` brings the next six."""
+ALWAYS = {"stat", "_stat", "errno", "__future__", "_json"}
 ALLOWED = {
     "state": set(),
     "kill": set(),
