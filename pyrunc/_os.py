@@ -22,6 +22,8 @@ else:
     from posix import *  # noqa: F403
     from posix import _exit  # noqa: F401
 
+    del environ  # noqa: F821  # in bytes; __getattr__ has it as text
+
     SEEK_SET, SEEK_CUR, SEEK_END = 0, 1, 2
 
     class _Rest(type):
@@ -103,6 +105,17 @@ else:
     def fsdecode(name: str | bytes) -> str:
         """Return a file's name as text; bytes that are none become lone surrogates."""
         return name if isinstance(name, str) else name.decode(sys.getfilesystemencoding(), "surrogateescape")
+
+    def makedirs(name: str, mode: int = 0o777, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Make a directory, and what is missing above it with the default mode."""
+        above = name.rstrip("/").rpartition("/")[0]
+        if above and not path.exists(above):
+            makedirs(above, exist_ok=exist_ok)
+        try:
+            posix.mkdir(name, mode)
+        except OSError:  # also EROFS, where it exists, as os has it
+            if not exist_ok or not path.isdir(name):
+                raise
 
     def __getattr__(name: str) -> Any:
         """Find what is rare: the environment is decoded when first asked for, the rest is the real `os`'s."""

@@ -475,8 +475,7 @@ def open_root(args: Args, *, ensure: bool = False) -> StateRoot:
 
 def _ensure_root(path: str, *, own: bool) -> None:
     try:
-        if not os.path.isdir(path):
-            os.makedirs(path, 0o700, exist_ok=True)
+        os.makedirs(path, 0o700, exist_ok=True)
         if own:
             os.chmod(path, 0o1700)  # sticky: what cleans $XDG_RUNTIME_DIR leaves such files alone
     except OSError as error:
