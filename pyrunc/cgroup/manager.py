@@ -27,6 +27,7 @@ NO_LONGER = frozenset({ENOENT, EOPNOTSUPP, 524})
 """No such file, or a limit that the kernel has given up (524 is its ENOTSUPP)."""
 JOIN = "unable to apply cgroup configuration"
 FREEZE_SECONDS = 2.0
+NO_FREEZER = "cannot toggle freezer: cgroups not configured for container"
 
 
 class Place:
@@ -248,9 +249,14 @@ class Manager:
             return False  # without a freezer, _signal_all comes back until nobody is left
         return True
 
-    def _refuse_own(self, pids: Sequence[int]) -> None:
+    def _refuse_own(self, pids: Sequence[int], what: str = "unable to kill all processes") -> None:
         if os.getpid() in pids:
-            raise StateError("unable to kill all processes: pyrunc itself is in the container's cgroup")
+            raise StateError(f"{what}: pyrunc itself is in the container's cgroup")
+
+    def pause(self) -> None:
+        """Freeze for as long as the user likes. Raises HostError without a freezer, OpError, StateError."""
+        self._refuse_own(self.pids(), "unable to freeze")
+        self.freeze()
 
     def _signal_all(self, signal: int) -> None:
         done: set[int] = set()

@@ -9,7 +9,7 @@ from pyrunc import _os as os
 from pyrunc.cgroup import tree
 from pyrunc.cgroup.devices_v1 import devices_v1
 from pyrunc.cgroup.limits_v1 import before_join, limits_v1
-from pyrunc.cgroup.manager import FREEZE_SECONDS, Manager, Place
+from pyrunc.cgroup.manager import FREEZE_SECONDS, NO_FREEZER, Manager, Place
 from pyrunc.errors import HostError, OpError
 
 TYPE_CHECKING = False
@@ -134,20 +134,26 @@ class ManagerV1(Manager):
         """Stop every process; again and again, because a fork can escape one attempt. Raises OpError."""
         place = self.place_of("freezer")
         if place is None:
-            raise HostError("cannot freeze: the freezer controller is not available")
+            raise HostError(NO_FREEZER)
         try:
             self._freeze(place)
         except OSError as error:
             raise OpError(f"freeze {place.path}", error.errno or EINVAL) from None
 
     def _freeze(self, place: Place) -> None:
+        fd = self.fd_of(place)
         until = time.monotonic() + FREEZE_SECONDS
+        tries = 0
         while time.monotonic() < until:
-            tree.write_at(self.fd_of(place), "freezer.state", "FROZEN")
+            tree.write_at(fd, "freezer.state", "FROZEN")
             if self._freezer(place) == "FROZEN":
                 return
+            tries += 1
+            if tries % 50 == 0:  # who is stuck half-way waits for a frozen one: let all go on for a moment
+                tree.write_at(fd, "freezer.state", "THAWED")
+                time.sleep(0.01)
             time.sleep(0.0002)
-        tree.write_at(self.fd_of(place), "freezer.state", "THAWED")
+        tree.write_at(fd, "freezer.state", "THAWED")  # half frozen is worse than not at all
         raise OSError(ETIMEDOUT, "")
 
     def thaw(self) -> None:

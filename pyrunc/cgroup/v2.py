@@ -7,7 +7,7 @@ from errno import EACCES, EBUSY, EINVAL, ENOENT, EOPNOTSUPP, EPERM, EROFS, ETIME
 
 from pyrunc.cgroup import tree
 from pyrunc.cgroup.limits_v2 import DOMAIN_CONTROLLERS, limits_v2
-from pyrunc.cgroup.manager import FORBIDDEN, FREEZE_SECONDS, JOIN, SIGKILL, Manager, Place, refusal
+from pyrunc.cgroup.manager import FORBIDDEN, FREEZE_SECONDS, JOIN, NO_FREEZER, SIGKILL, Manager, Place, refusal
 from pyrunc.errors import HostError, OpError
 
 TYPE_CHECKING = False
@@ -108,7 +108,7 @@ class ManagerV2(Manager):
     def freeze(self) -> None:
         """Stop every process, and wait until they stand. Raises OpError."""
         if not self.places:
-            raise HostError("cannot freeze: the container has no cgroup")
+            raise HostError(NO_FREEZER)
         try:
             self._freeze(self.fd_of(self.places[0]))
         except OSError as error:

@@ -34,7 +34,9 @@ ARGUMENTS: dict[str, str] = {
     "delete": CONTAINER_ID,
     "kill": f'{CONTAINER_ID[:-1]}, and\n"[signal]" is a number or a name such as KILL or SIGKILL.',
     "list": 'The root is given by the global option "--root".',
+    "pause": CONTAINER_ID,
     "plan": 'Where "[bundle]" is the path of the bundle (default: the current directory).',
+    "resume": CONTAINER_ID,
     "run": NEW_ID,
     "start": CONTAINER_ID,
     "state": CONTAINER_ID,
@@ -58,10 +60,14 @@ without its own pid namespace is killed as a whole by KILL.""",
     "list": """\
 The list command shows each container with its process id, status, bundle, time of
 creation and owner.""",
+    "pause": """\
+The pause command freezes the container's cgroup: its processes do nothing until
+"resume", and notice nothing. "list" then shows the container as paused.""",
     "plan": """\
 The plan command prints, without doing anything, each operation that the
 container's process would perform, one a line, with the place in the configuration
 that it comes from.""",
+    "resume": "The resume command lets the processes of a paused container go on.",
     "run": """\
 The run command creates a container, starts it and waits for it; its exit status
 becomes that of this command. With --detach it returns as soon as the program runs.""",

@@ -87,6 +87,7 @@ COMMANDS: dict[str, Command] = {
         "", 0, 0, "list the containers below the root",
         (FORMAT, ("quiet", "q", "bool", False, "", "show only the ids")),
     ),
+    "pause": (ID, 1, 1, "stop all processes of a container where they stand", ()),
     "plan": (
         "[bundle]", 0, 1, "show what would be asked of the kernel for a bundle",
         (
@@ -98,6 +99,7 @@ COMMANDS: dict[str, Command] = {
             PRESERVE_FDS,
         ),
     ),
+    "resume": (ID, 1, 1, "let the processes of a paused container go on", ()),
     "run": (ID, 1, 1, "create and start a container", RUN),
     "spec": (
         "", 0, 0, "write a new configuration",

@@ -33,7 +33,7 @@ def run(args: Args) -> int:
 
 
 def _delete(entry: Entry, *, force: bool) -> None:
-    _lock(entry)
+    lock(entry)
     try:
         entry.load()
     except StateError as error:
@@ -46,8 +46,8 @@ def _delete(entry: Entry, *, force: bool) -> None:
     destroy(entry, spec.hooks if spec is not None else None)
 
 
-def _lock(entry: Entry) -> None:
-    """Lock the container, but do not wait for ever: a hook of the command that holds it may be stuck."""
+def lock(entry: Entry) -> None:
+    """Lock the container, but do not wait for ever: a hook of the command that holds it may be stuck. Raises StateError."""
     end = time.monotonic() + PATIENCE
     while True:
         try:

@@ -248,13 +248,14 @@ class Entry:
             return "creating" if self._is_locked() else "stopped"
         if not self.is_alive():
             return "stopped"
-        if container.phase == "created":
-            return "created"
-        if container.phase == "starting" and not self._is_locked() and self._still_waits():
-            return "created"
         from pyrunc.cgroup import is_frozen
 
-        return "paused" if is_frozen(container.cgroup_paths) else "running"
+        if is_frozen(container.cgroup_paths):
+            return "paused"
+        if container.phase == "created":
+            return "created"
+        waits = container.phase == "starting" and not self._is_locked() and self._still_waits()
+        return "created" if waits else "running"
 
     def _is_locked(self) -> bool:
         """Tell whether another command holds the lock; a creator that was killed does not."""
