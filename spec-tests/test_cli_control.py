@@ -113,7 +113,9 @@ def test_pause_of_a_created_one(runtime, bundle):
 @req("CLI-PAUSE-1")
 def test_pause_while_processes_are_made(runtime, bundle):
     """A cgroup in which tasks appear all the time is hard to freeze (v1): it takes more than one attempt."""
-    c = runtime.running(bundle.args("/bin/sh", "-c", "while :; do /bin/true & /bin/true; echo 1 > /tick; done"))
+    c = runtime.running(
+        bundle.args("/bin/sh", "-c", "while :; do /bin/true & /bin/true; echo 1 > /tick; done")
+    )
     assert poll(lambda: count(c) > 0)
     for _ in range(5):
         runtime.ok("pause", c.id)

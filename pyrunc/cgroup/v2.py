@@ -7,7 +7,16 @@ from errno import EACCES, EBUSY, EINVAL, ENOENT, EOPNOTSUPP, EPERM, EROFS, ETIME
 
 from pyrunc.cgroup import tree
 from pyrunc.cgroup.limits_v2 import DOMAIN_CONTROLLERS, limits_v2
-from pyrunc.cgroup.manager import FORBIDDEN, FREEZE_SECONDS, JOIN, NO_FREEZER, SIGKILL, Manager, Place, refusal
+from pyrunc.cgroup.manager import (
+    FORBIDDEN,
+    FREEZE_SECONDS,
+    JOIN,
+    NO_FREEZER,
+    SIGKILL,
+    Manager,
+    Place,
+    refusal,
+)
 from pyrunc.errors import HostError, OpError
 
 TYPE_CHECKING = False

@@ -296,3 +296,45 @@ def test_delete_takes_what_the_container_has_made_below(unified: ManagerV2) -> N
     from_state(unified.paths, unified.created).delete()
 
     assert not Path(unified.places[0].path).exists()
+
+
+# Freezing on the fake tree, whose cgroup.events answers at once.
+
+
+def test_pause_and_thaw(fake: Fake) -> None:
+    manager = fake.open(path="/a")
+    manager.create()
+
+    manager.pause()
+    assert fake.read("a/cgroup.freeze") == "1"
+    assert manager.frozen()
+    manager.thaw()
+    assert fake.read("a/cgroup.freeze") == "0"
+
+
+def test_what_does_not_freeze_is_let_go(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyrunc.cgroup.v2.FREEZE_SECONDS", 0.02)
+    manager = fake.open(path="/a")
+    manager.create()
+    (fake.path / "a" / "cgroup.events").write_text("populated 1\nfrozen 0\n")
+
+    with pytest.raises(OpError, match=r"^freeze /.*/a: connection timed out$"):
+        manager.pause()
+
+    assert fake.read("a/cgroup.freeze") == "0"
+
+
+def test_pause_of_what_pyrunc_is_in_itself(fake: Fake) -> None:
+    manager = fake.open(path="/a")
+    manager.create()
+    (fake.path / "a" / "cgroup.procs").write_text(f"{os.getpid()}\n")
+
+    with pytest.raises(StateError, match=r"^unable to freeze: pyrunc itself is in the container's cgroup$"):
+        manager.pause()
+
+    assert fake.read("a/cgroup.freeze") == "0"
+
+
+def test_pause_without_a_cgroup() -> None:
+    with pytest.raises(HostError, match=r"^cannot toggle freezer: cgroups not configured for container$"):
+        ManagerV2([]).pause()
