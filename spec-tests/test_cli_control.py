@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import pytest
-from lib import host
 from lib.runtime import poll
 
 req = pytest.mark.req
