@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 import time
 
 import pytest
+from lib import host
 from lib.runtime import poll
 
 req = pytest.mark.req
@@ -120,3 +123,88 @@ def test_pause_while_processes_are_made(runtime, bundle):
         assert c.status == "paused"
         runtime.ok("resume", c.id)
         assert c.status == "running"
+
+
+# ---- ps ----
+
+
+def two_processes(runtime, bundle):
+    c = runtime.running(bundle.args("/bin/sh", "-c", "sleep 1000 & exec sleep 1001"))
+    assert poll(lambda: len(host.cgroup_of(c.pid, "pids").joinpath("cgroup.procs").read_text().split()) == 2)
+    return c
+
+
+def pids_of(container) -> list[int]:
+    return sorted(map(int, (host.cgroup_of(container.pid, "pids") / "cgroup.procs").read_text().split()))
+
+
+@req("CLI-PS-1")
+@pytest.mark.only_if("v1:pids", "tool:ps")
+def test_ps_table(runtime, bundle):
+    c = two_processes(runtime, bundle)
+    result = runtime.ok("ps", c.id)
+    header, *rows = result.out.splitlines()
+    assert header.split() == ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
+    assert sorted(int(row.split()[1]) for row in rows) == pids_of(c)
+    assert result.err == ""
+    assert runtime.ok("ps", "--format", "table", c.id).out.splitlines()[0] == header
+
+
+@req("CLI-PS-2")
+@pytest.mark.only_if("v1:pids")
+@pytest.mark.parametrize("form", [["--format", "json"], ["-f", "json"], ["-format=json"]])
+def test_ps_json(runtime, bundle, form):
+    c = two_processes(runtime, bundle)
+    result = runtime.ok("ps", *form, c.id)
+    assert sorted(result.json()) == pids_of(c)
+    assert result.out == "[" + ",".join(map(str, result.json())) + "]\n"
+
+
+@req("CLI-PS-2")
+@pytest.mark.only_if("v1:pids")
+def test_ps_sees_cgroups_below(runtime, bundle):
+    c = two_processes(runtime, bundle)
+    for top in {
+        str(host.cgroup_of(c.pid, k)) for k in ("pids", "devices", "freezer") if k in host.hierarchies()
+    }:
+        os.mkdir(f"{top}/below")
+        (pathlib.Path(top) / "below/cgroup.procs").write_text(str(c.pid))
+    assert c.pid in runtime.ok("ps", "--format", "json", c.id).json()
+
+
+@req("CLI-PS-2", "CLI-PS-1")
+@pytest.mark.only_if("tool:ps")
+def test_ps_of_a_stopped_one(runtime, bundle):
+    c = two_processes(runtime, bundle)
+    c.stop()
+    assert runtime.ok("ps", "--format", "json", c.id).out == "null\n"
+    assert len(runtime.ok("ps", c.id).out.splitlines()) == 1
+
+
+@req("CLI-PS-3")
+@pytest.mark.only_if("v1:pids", "tool:ps")
+def test_ps_options_are_those_of_ps(runtime, bundle):
+    c = two_processes(runtime, bundle)
+    header, *rows = runtime.ok("ps", c.id, "-e", "-x").out.splitlines()
+    assert header.split() == ["PID", "TTY", "STAT", "TIME", "COMMAND"]
+    assert len(rows) == 2
+    header, *rows = runtime.ok("ps", c.id, "-e", "-f").out.splitlines()  # not our --format
+    assert header.split()[:2] == ["UID", "PID"]
+    assert len(rows) == 2
+
+
+@req("CLI-PS-3")
+@pytest.mark.only_if("v1:pids", "tool:ps")
+def test_ps_finds_the_column_by_its_header(runtime, bundle):
+    c = two_processes(runtime, bundle)
+    header, *rows = runtime.ok("ps", c.id, "-eo", "ppid,pid,comm").out.splitlines()
+    assert header.split() == ["PPID", "PID", "COMMAND"]
+    assert sorted(int(row.split()[1]) for row in rows) == pids_of(c)
+    assert "couldn't find PID field in ps output" in runtime.fails("ps", c.id, "-eo", "ppid,comm").err
+    assert "exit status 1: error" in runtime.fails("ps", c.id, "--nonsense").err
+
+
+@req("CLI-PS-4")
+def test_ps_in_another_format(runtime, bundle):
+    c = runtime.create(bundle)
+    assert "invalid format option" in runtime.fails("ps", "--format", "xml", c.id).err

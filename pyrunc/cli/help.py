@@ -36,6 +36,7 @@ ARGUMENTS: dict[str, str] = {
     "list": 'The root is given by the global option "--root".',
     "pause": CONTAINER_ID,
     "plan": 'Where "[bundle]" is the path of the bundle (default: the current directory).',
+    "ps": f'{CONTAINER_ID[:-1]}, and\n"[ps options]" are options of ps(1) (default: -ef).',
     "resume": CONTAINER_ID,
     "run": NEW_ID,
     "start": CONTAINER_ID,
@@ -67,6 +68,9 @@ The pause command freezes the container's cgroup: its processes do nothing until
 The plan command prints, without doing anything, each operation that the
 container's process would perform, one a line, with the place in the configuration
 that it comes from.""",
+    "ps": """\
+The ps command runs the host's ps(1) and shows what it says about the processes of
+the container. With --format json it shows their process ids alone.""",
     "resume": "The resume command lets the processes of a paused container go on.",
     "run": """\
 The run command creates a container, starts it and waits for it; its exit status

@@ -6,7 +6,7 @@ the options; the last of repeated options wins. Options of a command may follow 
 
 from __future__ import annotations
 
-from pyrunc.cli.table import COMMANDS, HELP
+from pyrunc.cli.table import COMMANDS, HAND_ON, HELP
 from pyrunc.errors import UsageError
 
 TYPE_CHECKING = False
@@ -134,7 +134,7 @@ def parse_command(name: str, words: Sequence[str], argv0: str) -> tuple[dict[str
         raise NoCommandError(f"No help topic for '{name}'")
     _arguments, fewest, most, _summary, table = COMMANDS[name]
     try:
-        options, rest = parse_options((*table, HELP), words, mixed=True)
+        options, rest = parse_options((*table, HELP), words, mixed=name not in HAND_ON)
         if not options["help"]:
             _check_count(len(rest), fewest, most, f'{argv0}: "{name}" requires')
     except MisuseError as error:

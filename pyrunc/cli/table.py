@@ -72,6 +72,11 @@ RUN: tuple[Option, ...] = (
     ("no-subreaper", "", "bool", False, "", "do not become the reaper of the container's orphans"),
 )
 
+ANY = 1 << 30
+"""For `most`, when there may be any number of arguments."""
+HAND_ON = frozenset({"exec", "ps"})
+"""Commands whose arguments are another program's, with that program's options: ours end at the first argument."""
+
 COMMANDS: dict[str, Command] = {
     "create": (ID, 1, 1, "create a container", CREATE),
     "delete": (
@@ -99,6 +104,7 @@ COMMANDS: dict[str, Command] = {
             PRESERVE_FDS,
         ),
     ),
+    "ps": (f"{ID} [ps options]", 1, ANY, "show the processes of a container", (FORMAT,)),
     "resume": (ID, 1, 1, "let the processes of a paused container go on", ()),
     "run": (ID, 1, 1, "create and start a container", RUN),
     "spec": (

@@ -46,6 +46,7 @@ COMMANDS = [
     "list",
     "pause",
     "plan",
+    "ps",
     "resume",
     "run",
     "spec",
