@@ -44,8 +44,11 @@ OPERATION(FSCONFIG) {
 }
 
 OPERATION(SETATTR) {
-  struct mount_attr attr = {.attr_set = op->a[2], .attr_clr = op->a[3], .propagation = op->a[4]};
-  return SYS(mount_setattr, fd_at(run, op->a[0]), "", op->a[1] | AT_EMPTY_PATH, &attr, sizeof(attr));
+  unsigned long long tree = op->a[1] & AT_RECURSIVE;
+  struct mount_attr attr = {.attr_set = op->a[2], .attr_clr = op->a[3], .propagation = op->a[1] - tree};
+  if (op->a[4] != SLOT_NONE)
+    attr.userns_fd = (unsigned int)fd_at(run, op->a[4]);
+  return SYS(mount_setattr, fd_at(run, op->a[0]), "", tree | AT_EMPTY_PATH, &attr, sizeof(attr));
 }
 
 OPERATION(MOVE) {

@@ -9,7 +9,7 @@
  * Types: slot (a slot, or SLOT_CWD, or SLOT_NONE where the text allows it) · path, str (offset of a NUL-terminated string
  * in the blob; both are strings, path says that it is one) · bytes, strs (offset in the low 32 bits; length in bytes, or
  * count of NUL-terminated strings, in the high 32) · fd (a raw descriptor number) · int, oct, hex, dev, id, tag and
- * the names of flag tables (open, resolve, tree, fscmd, mattr, at, ms, clone, prctl, rlimit, caps, ioctl, umount, magic),
+ * the names of flag tables (open, resolve, tree, fscmd, mattr, how, clone, prctl, rlimit, caps, ioctl, umount, magic),
  * which are plain numbers here and tell Python how to print them.
  */
 #ifndef PYRUNC_PLAN_OPS_H
@@ -29,7 +29,9 @@
      "the peer could be forged (CVE-2025-52565)") \
   /* use an fd */ \
   OP(FSCONFIG, "fs:slot cmd:fscmd key:str value:str", "fsconfig(2): set a flag, set a string, or create") \
-  OP(SETATTR, "fd:slot flags:at set:mattr clear:mattr propagation:ms", "mount_setattr(2) on the mount of the slot") \
+  OP(SETATTR, "fd:slot how:how set:mattr clear:mattr userns:slot", \
+     "mount_setattr(2) on the mount of the slot, or on its tree; how is AT_RECURSIVE and the propagation (MS_*), IDMAP takes " \
+     "its ids from the user namespace") \
   OP(MOVE, "from:slot to:slot forbid:magic", \
      "move_mount(2), from fd to fd: nothing is resolved again (CVE-2021-30465). EXDEV when the target lies on a file system of " \
      "the forbidden magic number: asked of the very fd, for a link may lead into /proc (CVE-2025-52881)") \

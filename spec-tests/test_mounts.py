@@ -395,36 +395,6 @@ def test_data_with_a_comma_inside_one_option(runtime, bundle):
     assert seen.step("stat")["mode"] == 0o711
 
 
-@req("MO-13")
-@pytest.mark.parametrize("which", ["uidMappings", "gidMappings"])
-def test_mappings_of_a_mount_come_together(runtime, bundle, which):
-    mapping = [{"containerID": 0, "hostID": 1000, "size": 1}]
-    (bundle.path / "vol").mkdir()
-    runtime.refuses(bundle.mount("/data", None, "vol", ["bind", "idmap"], **{which: mapping}))
-
-
-@req("MO-18")
-@pytest.mark.parametrize("option", ["idmap", "ridmap"])
-def test_idmap_without_mappings_and_user_namespace(runtime, bundle, option):
-    (bundle.path / "vol").mkdir()
-    runtime.refuses(bundle.mount("/data", None, "vol", ["rbind", option]))
-
-
-@req("MO-12", "MO-15", "MO-17", "MO-19", "MO-16", "MO-14")
-@pytest.mark.parametrize("option", ["idmap", "ridmap"])
-def test_idmapped_mount_is_mapped_or_refused(runtime, bundle, option):
-    """Support is a SHOULD; passing over the mappings in silence is not allowed."""
-    (bundle.path / "vol").mkdir()
-    (bundle.path / "vol/file").write_text("x")
-    mapping = [{"containerID": 0, "hostID": 1000, "size": 10}]
-    bundle.mount("/data", None, "vol", ["rbind", option], uidMappings=mapping, gidMappings=mapping)
-    result = runtime.try_run(bundle.probe("stat", "/data/file"))
-    if result.code == 0:
-        assert result.seen.step("stat")["uid"] == 1000
-    else:
-        assert result.err.strip()
-
-
 @req("MO-6", "MO-11")
 @pytest.mark.only_if("cgroup-v1")
 @pytest.mark.parametrize("cgroupns", [False, True], ids=["host cgroupns", "own cgroupns"])

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pyrunc._record import record
+from pyrunc.errors import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrunc.spec.model import Namespace, Spec
+    from collections.abc import Iterator
+
+    from pyrunc.spec.model import IDMapping, Namespace, Spec
+
+EXTENTS_MAX = 340  # UID_GID_MAP_MAX_EXTENTS of linux/user_namespace.h
 
 
 @record
@@ -54,3 +59,25 @@ def is_number_list(text: str) -> bool:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 8
+
+
+def mapping_faults(at: str, uids: tuple[IDMapping, ...], gids: tuple[IDMapping, ...]) -> Iterator[Fault]:
+    """ID-1, ID-3, ID-4: what user_namespaces(7) wants of the mappings of `at`."""
+    for key, mappings in (("uidMappings", uids), ("gidMappings", gids)):
+        if len(mappings) > EXTENTS_MAX:
+            yield Fault(f"{at}.{key}", f"more than {EXTENTS_MAX} entries, the kernel's limit")
+        else:
+            yield from _range_faults(f"{at}.{key}", mappings)
+
+
+def _range_faults(at: str, mappings: tuple[IDMapping, ...]) -> Iterator[Fault]:
+    for mapping in mappings:
+        if max(mapping.container_id, mapping.host_id) + mapping.size >= 2**32:
+            yield Fault(mapping.at, "reaches beyond the last id, 4294967294")
+    for name in ("container_id", "host_id"):
+        side = {"container_id": "containerID", "host_id": "hostID"}[name]
+        ranges = sorted([(getattr(mapping, name), mapping.size, mapping.at) for mapping in mappings])
+        for index, (start, _, mapping_at) in enumerate(ranges[1:]):
+            before, size, other = ranges[index]
+            if before + size > start:
+                yield Fault(at, f"{other} and {mapping_at} overlap in {side}")

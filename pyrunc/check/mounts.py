@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrunc.check.common import clean, find_namespace, is_absolute
+from pyrunc.check.common import clean, find_namespace, is_absolute, mapping_faults
 from pyrunc.errors import Fault
 from pyrunc.spec.jsontext import quoted
 from pyrunc.spec.tables import MOUNT_OPTIONS
@@ -19,10 +19,6 @@ MAY_COVER_PROC = frozenset((
     "/proc/loadavg", "/proc/slabinfo", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
 ))  # fmt: skip
 """Files of /proc that may be mounted over (runC's list, what lxcfs provides)."""
-
-
-# Delete with the fault in check_id_mapped_mounts when they are built; the others are in rare.UNSUPPORTED.
-UNSUPPORTED = ("mounts[].uidMappings", "mounts[].gidMappings", "mounts[].options: idmap, ridmap")
 
 
 def is_bind(mount: Mount) -> bool:
@@ -80,6 +76,8 @@ def check_id_mapped_mounts(spec: Spec, facts: CheckFacts) -> Iterator[Fault]:
     """MO-13, MO-17, MO-18: mappings of a mount come in pairs, on bind mounts, and from somewhere."""
     for mount in spec.mounts:
         wants = bool(mount.uid_mappings or mount.gid_mappings)
+        if wants:
+            yield from mapping_faults(mount.at, mount.uid_mappings, mount.gid_mappings)
         if bool(mount.uid_mappings) != bool(mount.gid_mappings):
             yield Fault(mount.at, "id-mapped mounts must have both uid and gid mappings specified")
         if "idmap" in mount.options or "ridmap" in mount.options:
@@ -88,12 +86,10 @@ def check_id_mapped_mounts(spec: Spec, facts: CheckFacts) -> Iterator[Fault]:
                     f"{mount.at}.options", "idmap needs mappings, of the mount or of a user namespace"
                 )
             wants = True
-        if wants and not is_bind(mount):
+        if wants and (not is_bind(mount) or "remount" in mount.options):
             yield Fault(mount.at, "id-mapped mounts are only supported for bind-mounts")
         if wants and facts.rootless:
             yield Fault(mount.at, "id-mapped mounts are not supported for rootless containers")
-        if wants:
-            yield Fault(mount.at, "id-mapped mounts: not supported by this version of pyrunc")
 
 
 def check_mount_namespace(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrunc.check.common import find_namespace, is_absolute
+from pyrunc.check.common import find_namespace, is_absolute, mapping_faults
 from pyrunc.errors import Fault
 from pyrunc.spec.jsontext import key_at, quoted
 
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from pyrunc.check.common import CheckFacts
     from pyrunc.spec.model import IDMapping, Spec
-
-EXTENTS_MAX = 340  # UID_GID_MAP_MAX_EXTENTS of linux/user_namespace.h
 
 IPC_SYSCTLS = frozenset((
     "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
@@ -46,24 +44,8 @@ def check_user_namespace(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
     for key, mappings in (("uidMappings", linux.uid_mappings), ("gidMappings", linux.gid_mappings)):
         if not mappings:
             yield Fault(f"linux.{key}", "required where the other mappings are given")
-        elif len(mappings) > EXTENTS_MAX:
-            yield Fault(f"linux.{key}", f"more than {EXTENTS_MAX} entries, the kernel's limit")
-        else:
-            yield from _mapping_faults(key, mappings)
+    yield from mapping_faults("linux", linux.uid_mappings, linux.gid_mappings)
     yield from _unmapped_faults(spec)
-
-
-def _mapping_faults(key: str, mappings: tuple[IDMapping, ...]) -> Iterator[Fault]:
-    for mapping in mappings:
-        if max(mapping.container_id, mapping.host_id) + mapping.size >= 2**32:
-            yield Fault(mapping.at, "reaches beyond the last id, 4294967294")
-    for name in ("container_id", "host_id"):
-        side = {"container_id": "containerID", "host_id": "hostID"}[name]
-        ranges = sorted([(getattr(mapping, name), mapping.size, mapping.at) for mapping in mappings])
-        for index, (start, _, at) in enumerate(ranges[1:]):
-            before, size, other = ranges[index]
-            if before + size > start:
-                yield Fault(f"linux.{key}", f"{other} and {at} overlap in {side}")
 
 
 def _unmapped_faults(spec: Spec) -> Iterator[Fault]:

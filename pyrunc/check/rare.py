@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyrunc.spec.model import Spec
 
 # One line for each part of the specification that is read but not yet carried out: its path, and whether a
-# config asks for it. Delete a line when the part is built (mounts.check_id_mapped_mounts has one more).
+# config asks for it. Delete a line when the part is built.
 UNSUPPORTED: tuple[tuple[str, Callable[[Spec], object]], ...] = (
     ("linux.seccomp", lambda spec: spec.linux.seccomp),
     ("linux.intelRdt", lambda spec: spec.linux.intel_rdt),

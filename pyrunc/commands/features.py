@@ -11,8 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.commands import Args
 
-UNSUPPORTED_EXTENSIONS = ("idmap",)
-
 
 def run(_args: Args) -> int:
     """Print the features document, in runC's order and indentation."""
@@ -26,7 +24,7 @@ def features() -> dict[str, object]:
         "ociVersionMin": SPEC_VERSION_MIN,
         "ociVersionMax": SPEC_VERSION,
         "hooks": list(HOOKS),
-        "mountOptions": mount_options(),
+        "mountOptions": sorted(MOUNT_OPTIONS),
         "linux": {
             "namespaces": sorted(NAMESPACES),
             "capabilities": list(CAPABILITIES),
@@ -35,16 +33,9 @@ def features() -> dict[str, object]:
             "apparmor": {"enabled": False},
             "selinux": {"enabled": False},
             "intelRdt": {"enabled": False},
-            "mountExtensions": {"idmap": {"enabled": False}},
+            "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": False},
         },
         "annotations": {"org.opencontainers.runc.checkpoint.enabled": "false"},
         "potentiallyUnsafeConfigAnnotations": [],
     }
-
-
-def mount_options() -> list[str]:
-    """Return the mount options that work, sorted."""
-    return sorted(
-        name for name, option in MOUNT_OPTIONS.items() if option.extension not in UNSUPPORTED_EXTENSIONS
-    )

@@ -197,12 +197,20 @@ class Builder:
         self.ops.append(Op(CODES["FSCONFIG"], (fs, FSCONFIG_CMD_CREATE, "", ""), at))
 
     def setattr(
-        self, slot: Slot, at: str, *, on: int = 0, off: int = 0, propagation: int = 0, recursive: bool = False
+        self,
+        slot: Slot,
+        at: str,
+        *,
+        on: int = 0,
+        off: int = 0,
+        propagation: int = 0,
+        recursive: bool = False,
+        userns: Slot = NONE,
     ) -> None:
-        """SETATTR on the mount of a slot."""
+        """SETATTR on the mount of a slot, or its tree; MOUNT_ATTR_IDMAP takes its ids from `userns`."""
         self._in_namespace(slot, "SETATTR")
-        flags = AT_RECURSIVE if recursive else 0
-        self.ops.append(Op(CODES["SETATTR"], (slot, flags, on, off, propagation), at))
+        how = AT_RECURSIVE | propagation if recursive else propagation
+        self.ops.append(Op(CODES["SETATTR"], (slot, how, on, off, userns), at))
 
     def move(self, source: Slot, target: Slot, at: str, *, forbid: int = 0) -> None:
         """MOVE; what is moved belongs to its target's era from then on."""

@@ -58,9 +58,14 @@ def _bind(c: Context, mount: Mount, options: Options) -> None:
     source = mount.source or ""
     at = f"{mount.at}.source"
     path = source if source.startswith("/") else f"{c.request.bundle}/{source}"
-    copy = c.b.clone(CWD, path, at, recursive=options.recursive)
-    set_attributes(c, copy, mount, options)
     fact = c.facts.sources.get(at)
+    if options.idmap or (c.userns and fact is not None and not fact.reachable):
+        from pyrunc.plan.idmap import copy_source
+
+        copy = copy_source(c, mount, options, path)
+    else:
+        copy = c.b.clone(CWD, path, at, recursive=options.recursive)
+    set_attributes(c, copy, mount, options)
     kind = FILE if fact is not None and fact.kind == "file" else DIRECTORY
     place(c, mount, copy, kind)
 

@@ -34,12 +34,11 @@ TABLES: dict[str, Flags] = {
         (kernel.OPEN_TREE_CLOEXEC, "CLOEXEC"),
     ),
     "magic": ((0x9FA0, "PROC"),),
-    "at": ((kernel.AT_RECURSIVE, "RECURSIVE"),),
+    "how": ((kernel.AT_RECURSIVE, "RECURSIVE"), *_flags("MS_", "UNBINDABLE PRIVATE SLAVE SHARED")),
     "mattr": (
         *_flags("MOUNT_ATTR_", "RDONLY NOSUID NODEV NOEXEC"), (kernel.MOUNT_ATTR__ATIME, "_ATIME"),
-        *_flags("MOUNT_ATTR_", "NOATIME STRICTATIME NODIRATIME NOSYMFOLLOW"),
+        *_flags("MOUNT_ATTR_", "NOATIME STRICTATIME NODIRATIME IDMAP NOSYMFOLLOW"),
     ),
-    "ms": _flags("MS_", "UNBINDABLE PRIVATE SLAVE SHARED"),
     "clone": tuple(
         (getattr(kernel, f"CLONE_{flag}"), name)
         for flag, name in (

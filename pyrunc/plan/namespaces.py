@@ -20,9 +20,11 @@ from pyrunc.spec.tables import NAMESPACES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyrunc.host import Host
     from pyrunc.plan.context import Context
-    from pyrunc.spec.model import Linux, Namespace
+    from pyrunc.spec.model import IDMapping, Namespace
 
 ALL = "linux.namespaces"
 
@@ -63,16 +65,15 @@ def enter(c: Context) -> None:
         c.b.fork(ALL)
 
 
-def setgroups_denied(linux: Linux, host: Host) -> bool:
+def setgroups_denied(gids: Sequence[IDMapping], host: Host) -> bool:
     """Tell whether setgroups(2) must be given up: an ordinary user who maps no group but their own
     (user_namespaces(7))."""
-    gids = linux.gid_mappings
     return host.euid != 0 and len(gids) == 1 and gids[0].size == 1 and gids[0].host_id == host.egid
 
 
 def may_set_groups(c: Context) -> bool:
     """Tell whether SETGROUPS is possible in the container's user namespace."""
-    return not ("user" in c.made and setgroups_denied(c.spec.linux, c.host))
+    return not ("user" in c.made and setgroups_denied(c.spec.linux.gid_mappings, c.host))
 
 
 def _join(c: Context, namespace: Namespace) -> None:

@@ -45,6 +45,8 @@ class Options:
         "data",
         "extensions",
         "flags",
+        "idmap",
+        "idmap_tree",
         "mount",
         "propagation",
         "recursive",
@@ -59,6 +61,8 @@ class Options:
         self.mount = Attrs()
         self.tree = Attrs()
         self.propagation: list[tuple[int, bool]] = []
+        self.idmap = bool(mount.uid_mappings)
+        self.idmap_tree = False
         self.flags: list[str] = []
         self.extensions: set[str] = set()
         self.data: list[str] = []
@@ -75,6 +79,8 @@ class Options:
                 (self.tree if option.recursive else self.mount).fold(option)
             elif option.propagation:
                 self.propagation.append((option.propagation, option.recursive))
+            elif option.extension == "idmap":
+                self.idmap, self.idmap_tree = True, option.recursive
             elif option.extension:
                 self.extensions.add(option.extension)
             self.remount |= option.remount

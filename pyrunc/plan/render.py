@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sys import byteorder
 
+from pyrunc.plan.kernel import AT_RECURSIVE
 from pyrunc.plan.names import TABLES, VALUES
 from pyrunc.plan.ops import SLOT_CWD, SLOT_NONE, signatures
 from pyrunc.spec.tables import CAPABILITIES
@@ -41,7 +42,7 @@ def _inputs(names: tuple[str, ...]) -> list[str]:
     slots = list(enumerate(names, 4))
     cgroups = [slot for slot, name in slots if name.startswith("cgroup:")]
     lines = [
-        _aligned(f"s{slot} = INPUT {_quoted(name)}", name.removeprefix("ns:"))
+        _aligned(f"s{slot} = INPUT {_quoted(name)}", name.removeprefix("ns:").removeprefix("idmap:"))
         for slot, name in slots
         if slot not in cgroups
     ]
@@ -68,7 +69,6 @@ def operation(op: Op) -> str:
 
 _NAMED = {
     "clear",
-    "propagation",
     "resolve",
     "ambient",
     "inheritable",
@@ -77,6 +77,7 @@ _NAMED = {
     "forbid",
     "stdio",
     "timeout",
+    "userns",
     "owner",
 }
 """Arguments that need their name, because they are often absent or look alike."""
@@ -217,6 +218,14 @@ def _owner(value: object) -> str:
     return f"{number >> 32}:{number & 0xFFFFFFFF}"
 
 
+def _how(value: object) -> str:
+    """Return the two halves of SETATTR's `how`: the tree, and the propagation."""
+    number = int(value)  # type: ignore[call-overload]  # by the signature
+    spread = number & ~AT_RECURSIVE
+    words = ["RECURSIVE"] if number & AT_RECURSIVE else []
+    return " ".join([*words, f"propagation={_flags('how', spread)}"] if spread else words)
+
+
 def _choice(*names: str) -> Callable[[object], str]:
     return lambda value: names[int(value)]  # type: ignore[call-overload]  # by the signature
 
@@ -230,6 +239,7 @@ _SPECIAL: dict[tuple[str, str], Callable[[object], str]] = {
     ("SPAWN", "timeout"): lambda value: str(value) if value else "",
     ("SPAWN", "stdio"): _stdio,
     ("NODE", "owner"): _owner,
+    ("SETATTR", "how"): _how,
     ("SETGROUPS", "groups"): _ids,
     ("SCHED", "attr"): lambda value: f"hex:{bytes(value).hex()}",  # type: ignore[call-overload]  # by the signature
     **{("PRCTL", name): lambda value: str(value) if value else "" for name in "bcd"},

@@ -15,9 +15,10 @@ else:
 @record
 class Source:
     """What stat(2) says of a bind mount's source or a device on the host; `kind` is "dir", "file" or
-    "missing"."""
+    "missing". `reachable` is false when the ids of the container's user namespace could not search their way to it."""
 
     kind: str
+    reachable: bool = True
 
 
 @record

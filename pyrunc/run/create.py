@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pyrunc.run.phrase import Step
     from pyrunc.run.prepare import Prepared
+    from pyrunc.run.sources import Sources
     from pyrunc.state import Entry, StateRoot
 
 
@@ -61,6 +62,7 @@ class Creation:
         self.master: _socket.socket | None = None
         self.inputs: dict[str, int] = {}
         self.talk: Conversation | None = None
+        self.sources: Sources | None = None
 
     def build(self) -> Conversation:
         """Do it all, up to the answer that lets the executor wait for `start`, or go on. Raises; then call undo."""
@@ -86,13 +88,15 @@ class Creation:
             self.talk.run(until="ready")
         except Ended:
             raise self._died() from None
+        if self.sources:
+            self.sources.close()
         TRACE.phase("the executor makes the container")
         return self.talk
 
     def _conversation(self, child: Child) -> Conversation:
         handlers = {
             "join": self._join, "maps": self._maps, "prepared": self._prepared,
-            "hook": self._hook, "env": self._env, "ready": self._ready, "start": self._start,
+            "hook": self._hook, "env": self._env, "ready": self._ready, "start": self._start, "source": self._source,
         }  # fmt: skip
         talk = Conversation(child.talk, self.step, handlers)
         talk.on_pid = self._forked
@@ -111,6 +115,9 @@ class Creation:
             inputs["listener"] = self.entry.listen()
         if "console" in self.prepared.plan.inputs:
             inputs["console"] = self._open_console()
+        for name in self.prepared.plan.inputs:
+            if name.startswith("idmap:"):
+                inputs[name] = os.dup(self._open_sources().user_namespace(name))
         for path, fd in self.prepared.manager.open_tasks().items():
             inputs[f"cgroup:{path}"] = fd
         return inputs
@@ -170,8 +177,20 @@ class Creation:
     def _maps(self, _step: Step, _fd: int) -> Sequence[int]:
         from pyrunc.run.idmap import write_maps
 
-        write_maps(self.pid, self.spec.linux, self.prepared.host)
+        linux = self.spec.linux
+        write_maps(self.pid, "linux", linux.uid_mappings, linux.gid_mappings, self.prepared.host)
         return ()
+
+    def _source(self, step: Step, _fd: int) -> Sequence[int]:
+        """Clone a source that the container's root may not."""
+        return (self._open_sources().clone(step.at, self.pid),)
+
+    def _open_sources(self) -> Sources:
+        from pyrunc.run.sources import Sources
+
+        if self.sources is None:
+            self.sources = Sources(self.spec, self.prepared.host, self.prepared.request.bundle)
+        return self.sources
 
     def _forked(self, pid: int) -> None:
         """Follow the executor into its child (a sibling: CLONE_PARENT makes it ours), and bury the one that left."""

@@ -28,9 +28,12 @@ def gather(
 ) -> Facts:
     """Look at the bundle's sources and at fds 0-2; `cgroup_dirs` and `cgroup_tasks` are what the cgroup
     manager will make."""
-    del host  # nothing of it decides what to look at, so far
     _check_proc_binds(spec, bundle)
     sources = {f"{mount.at}.source": _source(mount, bundle) for mount in spec.mounts if _is_bind(mount)}
+    if host.euid == 0 and any(namespace.type == "user" for namespace in spec.linux.namespaces):
+        from pyrunc.run.reach import mark_unreachable
+
+        mark_unreachable(sources, spec, bundle)
     stdio = (_is_owned(0), _is_owned(1), _is_owned(2))
     rootfs_mount = "/"
     if spec.root is not None and spec.linux.rootfs_propagation in {"shared", "rshared"}:

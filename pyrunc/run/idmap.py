@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pyrunc.host import Host
-    from pyrunc.spec.model import IDMapping, Linux
+    from pyrunc.spec.model import IDMapping
 
 HELPER_DIRS = ("/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin", "/sbin")
 
@@ -26,16 +26,18 @@ def _own_only(mappings: Sequence[IDMapping], own: int) -> bool:
     return len(mappings) == 1 and mappings[0].size == 1 and mappings[0].host_id == own
 
 
-def write_maps(pid: int, linux: Linux, host: Host) -> None:
-    """Give the user namespace of `pid` its uid and gid maps. Raises OpError or HostError naming the mapping."""
-    if setgroups_denied(linux, host):
-        _write(pid, "setgroups", "deny", "linux.gidMappings")
-    _write_map(pid, "uid", linux.uid_mappings, host.euid, host)
-    _write_map(pid, "gid", linux.gid_mappings, host.egid, host)
+def write_maps(
+    pid: int, where: str, uids: Sequence[IDMapping], gids: Sequence[IDMapping], host: Host
+) -> None:
+    """Give the user namespace of `pid` the uid and gid maps of `where`. Raises OpError or HostError naming the mapping."""
+    if setgroups_denied(gids, host):
+        _write(pid, "setgroups", "deny", f"{where}.gidMappings")
+    _write_map(pid, "uid", f"{where}.uidMappings", uids, host)
+    _write_map(pid, "gid", f"{where}.gidMappings", gids, host)
 
 
-def _write_map(pid: int, kind: str, mappings: Sequence[IDMapping], own: int, host: Host) -> None:
-    at = f"linux.{kind}Mappings"
+def _write_map(pid: int, kind: str, at: str, mappings: Sequence[IDMapping], host: Host) -> None:
+    own = host.euid if kind == "uid" else host.egid
     if host.euid == 0 or _own_only(mappings, own):
         lines = "".join(f"{m.container_id} {m.host_id} {m.size}\n" for m in mappings)
         try:

@@ -6,7 +6,7 @@ them) are runc's, to the letter.
 
 from __future__ import annotations
 
-from errno import EACCES, EISDIR, ELOOP, ENOENT, ENOEXEC, ENOTDIR, ETIMEDOUT, EXDEV
+from errno import EACCES, EINVAL, EISDIR, ELOOP, ENOENT, ENOEXEC, ENOTDIR, EPERM, ETIMEDOUT, EXDEV
 
 from pyrunc._record import record
 from pyrunc.errors import OpError, strerror
@@ -84,7 +84,22 @@ def _move(step: Step, errno: int, _status: int, _output: Callable[[], str]) -> s
     return ""
 
 
-_SPECIAL = {"MOVE": _move, "FIND": _find, "EXEC": _exec, "SPAWN": _spawn, "OPEN": _open}
+def _setattr(step: Step, errno: int, _status: int, _output: Callable[[], str]) -> str:
+    verb, _, what = step.subject.partition(" ")
+    if verb == "idmap":
+        why = _NOT_MAPPED.get(errno, "")
+        return f"{step.where}: cannot map the ids of {what}{why}: {strerror(errno)}"
+    if verb == "clear" and errno == EPERM:
+        return f"{step.where}: cannot clear locked flags {what}: {strerror(errno)}"
+    return ""
+
+
+_NOT_MAPPED = {
+    EINVAL: " (its file system has no id-mapped mounts on this kernel)",
+    EPERM: " (it is mapped already, or its file system belongs to another user namespace)",
+}
+
+_SPECIAL = {"MOVE": _move, "SETATTR": _setattr, "FIND": _find, "EXEC": _exec, "SPAWN": _spawn, "OPEN": _open}
 
 
 def hook_of(at: str) -> tuple[str, int]:

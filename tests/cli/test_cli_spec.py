@@ -91,15 +91,14 @@ def test_features_tell_what_there_is(pyrunc: Run) -> None:
     ]  # fmt: skip
     options = features["mountOptions"]
     assert options == sorted(options)
-    assert {"rro", "rnodev", "tmpcopyup", "rbind"} <= set(options)
-    assert not {"idmap", "ridmap"} & set(options)
+    assert {"rro", "rnodev", "tmpcopyup", "rbind", "idmap", "ridmap"} <= set(options)
     linux = features["linux"]
     assert linux["namespaces"] == ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
     assert (linux["capabilities"][0], linux["capabilities"][-1]) == ("CAP_CHOWN", "CAP_CHECKPOINT_RESTORE")
     assert linux["cgroup"] == {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True}
     for name in ("seccomp", "apparmor", "selinux", "intelRdt", "netDevices"):
         assert linux[name] == {"enabled": False}
-    assert linux["mountExtensions"] == {"idmap": {"enabled": False}}
+    assert linux["mountExtensions"] == {"idmap": {"enabled": True}}
     assert "memoryPolicy" not in linux
 
 

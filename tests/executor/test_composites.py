@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
-from harness import CWD, MAPS, NEWNS, Plan, look, run, run_user, tmpfs, user_namespace, write_maps
+from harness import CWD, MAPS, NEWNS, NONE, Plan, look, run, run_user, tmpfs, user_namespace, write_maps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,7 +99,9 @@ def test_mkpath_of_the_root_itself(room: Path) -> None:
 
 def test_mkpath_where_nothing_may_be_written() -> None:
     plan = (
-        tmpfs(user_namespace(Plan()), 5).op("SETATTR", 5, 0, 1, 0, 0).op("MKPATH", 5, "a", DIR, 0o755, out=6)
+        tmpfs(user_namespace(Plan()), 5)
+        .op("SETATTR", 5, 0, 1, 0, NONE)
+        .op("MKPATH", 5, "a", DIR, 0o755, out=6)
     )
 
     assert run_user(plan).error == ("MKPATH", errno.EROFS)
@@ -226,7 +228,7 @@ def coverable(plan: Plan) -> Plan:
     plan.op("OPEN", 5, "f", os.O_WRONLY, 0, 0x10, out=8).op("WRITE", 8, b"secret").op("CLOSE", 8)
     plan.op("SYMLINK", 5, "l", "/../../f", 0)
     plan.op("OPEN_TREE", CWD, "/dev/null", CLONE_TREE, out=6)
-    return tmpfs(plan, 7).op("SETATTR", 7, 0, 1, 0, 0)
+    return tmpfs(plan, 7).op("SETATTR", 7, 0, 1, 0, NONE)
 
 
 def test_cover_takes_what_fits() -> None:

@@ -172,13 +172,13 @@ def test_pty_refuses_what_is_not_ptmx(path: str) -> None:
 
 
 def test_setattr_locks_a_mount_before_it_is_seen() -> None:
-    plan = tmpfs(user_namespace(Plan()), 5).op("SETATTR", 5, 0, RDONLY | NOSUID, 0, MS_PRIVATE)
+    plan = tmpfs(user_namespace(Plan()), 5).op("SETATTR", 5, MS_PRIVATE, RDONLY | NOSUID, 0, NONE)
 
     assert "Read-only" in run_user(look(plan, 5, "touch x 2>&1 || true")).out
 
 
 def test_setattr_of_nonsense() -> None:
-    plan = tmpfs(user_namespace(Plan()), 5).op("SETATTR", 5, AT_RECURSIVE, 1 << 40, 0, 0)
+    plan = tmpfs(user_namespace(Plan()), 5).op("SETATTR", 5, AT_RECURSIVE, 1 << 40, 0, NONE)
 
     assert run_user(plan).error == ("SETATTR", errno.EINVAL)
 

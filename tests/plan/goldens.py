@@ -173,6 +173,31 @@ def mount_bind() -> Case:
     return Case(config)
 
 
+MAPS = {"uidMappings": ID_MAP, "gidMappings": [{"containerID": 0, "hostID": 5, "size": 9}]}
+
+
+def _idmapped() -> Config:
+    config = with_mount("/data", "bind", "vol", "rbind", "idmap", "ro")
+    config["mounts"] += [
+        {"destination": "/tree", "source": "/srv", "options": ["rbind", "ridmap"], **MAPS},
+        {"destination": "/same", "source": "/srv/a.txt", "options": ["bind"], **MAPS},
+    ]
+    config["mounts"][0] |= {"uidMappings": ID_MAP, "gidMappings": ID_MAP}
+    return config
+
+
+@case
+def mount_idmap() -> Case:
+    return Case(_idmapped())
+
+
+@case
+def mount_idmap_userns() -> Case:
+    config = userns(_idmapped())
+    config["mounts"].append({"destination": "/own", "source": "vol", "options": ["bind", "idmap"]})
+    return Case(config)
+
+
 @case
 def mount_tmpfs() -> Case:
     config = with_mount("/run", "tmpfs", "tmpfs", "ro", "tmpcopyup", "size=1k,nr_inodes=7")

@@ -16,7 +16,7 @@ from pyrunc.plan.options import Options, split_data
 from pyrunc.plan.process import candidates
 from pyrunc.plan.resources import sysctl_path
 from pyrunc.run.facts import gather, mount_point
-from pyrunc.spec.model import IDMapping, Linux, Mount
+from pyrunc.spec.model import IDMapping, Mount
 from pyrunc.spec.parse import parse_config
 
 TYPE_CHECKING = False
@@ -106,8 +106,8 @@ def test_where_a_program_is_looked_for(program: str, env: tuple[str, ...], expec
 def test_when_setgroups_is_given_up() -> None:
     """Only an ordinary user who maps no other group than their own must deny setgroups."""
     user = type(HOST)(**(HOST.__dict__ | {"euid": 1000, "egid": 1000}))
-    own = Linux(gid_mappings=(IDMapping(container_id=0, host_id=1000, size=1),))
-    more = Linux(gid_mappings=(*own.gid_mappings, IDMapping(container_id=1, host_id=100000, size=65536)))
+    own = (IDMapping(container_id=0, host_id=1000, size=1),)
+    more = (*own, IDMapping(container_id=1, host_id=100000, size=65536))
     assert [setgroups_denied(own, user), setgroups_denied(more, user), setgroups_denied(own, HOST)] == [
         True,
         False,

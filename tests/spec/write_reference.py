@@ -10,11 +10,10 @@ PAGE = ROOT / "docs" / "config.md"
 
 
 def current_page() -> str:
-    from pyrunc.check.mounts import UNSUPPORTED as MOUNTS
     from pyrunc.check.rare import UNSUPPORTED
     from pyrunc.spec.reference import page
 
-    return page([*(at for at, _ in UNSUPPORTED), *MOUNTS])
+    return page([at for at, _ in UNSUPPORTED])
 
 
 if __name__ == "__main__":
