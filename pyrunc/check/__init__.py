@@ -64,16 +64,22 @@ def _root_faults(spec: Spec, bundle: str) -> Iterator[Fault]:
 
 
 def _own_network_faults(spec: Spec) -> Iterator[Fault]:
-    """In a network namespace that is our own by its path, net.* would change the host (as runC compares)."""
+    """In a network namespace that is our own by its path, net.* would change the host (as runC compares).
+
+    ND-3: and a device cannot be moved to where it is.
+    """
     network = find_namespace(spec, "network")
     names = [name for name in spec.linux.sysctl if namespaces.sysctl_name(name).startswith("net.")]
-    if network is None or not network.path or not names:
+    devices = spec.linux.net_devices
+    if network is None or not network.path or not (names or devices):
         return
     try:
         is_own = os.path.samestat(os.stat(network.path), os.stat("/proc/self/ns/net"))
     except OSError as error:
         yield Fault(f"{network.at}.path", f"stat {network.path}: {strerror(error.errno or 0)}")
         return
+    if is_own and devices:
+        yield Fault("linux.netDevices", "unable to move network devices to the runtime's own NET namespace")
     if is_own:
         for name in names:
             yield Fault(key_at("linux.sysctl", name), f"sysctl {quoted(name)} {NOT_IN_HOST_NETWORK}")

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 UNSUPPORTED: tuple[tuple[str, Callable[[Spec], object]], ...] = (
     ("linux.seccomp", lambda spec: spec.linux.seccomp),
     ("linux.intelRdt", lambda spec: spec.linux.intel_rdt),
-    ("linux.netDevices", lambda spec: spec.linux.net_devices),
     ("linux.memoryPolicy", lambda spec: spec.linux.memory_policy),
     ("linux.mountLabel", lambda spec: spec.linux.mount_label),
     ("process.apparmorProfile", lambda spec: spec.process and spec.process.apparmor_profile),

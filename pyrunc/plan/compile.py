@@ -39,6 +39,7 @@ def compile_plan(spec: Spec, host: Host, request: Request, facts: Facts) -> Plan
     namespaces.enter(c)
     security.join_keyring(c)
     network.raise_loopback(c)
+    network.move_devices(c)
     rootfs.prepare(c)
     mounts.mount_all(c)
     devices.make_devices(c)

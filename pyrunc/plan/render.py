@@ -60,6 +60,8 @@ def operation(op: Op) -> str:
         word = special(arg) if special else argument(kind, arg)
         if word:
             words.append(f"{name}={word}" if name in _NAMED else word)
+    if signature.name == "RPC" and op.about:
+        words.append(_quoted(op.about))  # what the parent does: no argument of the executor's says it
     if op.tolerate:
         errnos = ",".join(VALUES["errno"].get(number, str(number)) for number in op.tolerate)
         words.append(f"?{errnos}+{op.skip}")

@@ -28,6 +28,8 @@ def open_proc(c: Context) -> None:
         c.proc("linux.sysctl")
     elif linux.time_offsets and "time" in c.made:
         c.proc("linux.timeOffsets")
+    elif linux.net_devices:
+        c.proc("linux.netDevices")
     elif c.process.oom_score_adj is not None:
         c.proc("process.oomScoreAdj")
 

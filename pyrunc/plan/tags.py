@@ -2,5 +2,7 @@
 
 from __future__ import annotations
 
-TAGS = {"join": 1, "maps": 2, "prepared": 3, "hook": 4, "env": 5, "ready": 6, "start": 7, "source": 8}
+TAGS = {
+    "join": 1, "maps": 2, "prepared": 3, "hook": 4, "env": 5, "ready": 6, "start": 7, "source": 8, "netdev": 9,
+}  # fmt: skip
 TAG_NAMES = {number: name for name, number in TAGS.items()}

@@ -14,19 +14,21 @@ from errno import EEXIST, EPERM, ESRCH
 from pyrunc import _os as os
 from pyrunc import log
 from pyrunc._record import record
-from pyrunc.errors import OpError, PyruncError, StateError
+from pyrunc.errors import HostError, OpError, PyruncError, StateError
 from pyrunc.run.conduct import Conversation, Ended
 from pyrunc.run.environ import environment
 from pyrunc.run.hookio import HookOutput, hook_files
 from pyrunc.run.launch import Child, launch
 from pyrunc.run.steps import container_pid, open_namespaces, step_of
 from pyrunc.run.trace import TRACE
+from pyrunc.spec.jsontext import key_at
 from pyrunc.sys import memfd_sealed, pidfd_open, pidfd_send_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pyrunc.run.netdev import NetDevices
     from pyrunc.run.phrase import Step
     from pyrunc.run.prepare import Prepared
     from pyrunc.run.sources import Sources
@@ -57,6 +59,7 @@ class Creation:
         self.pidfd = -1
         self.limited = False
         self.hooks_ran = False
+        self.devices: NetDevices | None = None
         self.pid_file_written = False
         self.output = HookOutput()
         self.master: _socket.socket | None = None
@@ -91,12 +94,16 @@ class Creation:
         if self.sources:
             self.sources.close()
         TRACE.phase("the executor makes the container")
+        if self.devices is not None:
+            self.devices.close()  # from here on the devices are the container's, and the kernel's when it ends
+            self.devices = None
         return self.talk
 
     def _conversation(self, child: Child) -> Conversation:
         handlers = {
             "join": self._join, "maps": self._maps, "prepared": self._prepared,
             "hook": self._hook, "env": self._env, "ready": self._ready, "start": self._start, "source": self._source,
+            "netdev": self._netdev,
         }  # fmt: skip
         talk = Conversation(child.talk, self.step, handlers)
         talk.on_pid = self._forked
@@ -199,6 +206,19 @@ class Creation:
         self.pid, self.pidfd = pid, pidfd_open(pid)
         self._settle()
 
+    def _netdev(self, step: Step, fd: int) -> Sequence[int]:
+        """Move a device of the host into the container's network namespace, `fd`."""
+        if self.devices is None:
+            try:
+                from pyrunc.run.netdev import NetDevices
+            except ImportError as error:
+                raise HostError(f"linux.netDevices: the Python package pyroute2 is needed: {error}") from None
+            self.devices = NetDevices(fd)
+        for name, device in self.spec.linux.net_devices.items():
+            if key_at("linux.netDevices", name) == step.at:
+                self.devices.move(step.at, name, device.name or name)
+        return ()
+
     def _prepared(self, _step: Step, _fd: int) -> Sequence[int]:
         """Limits, then the hooks that want the namespaces made and the root not yet pivoted (HK-8, HK-10)."""
         self._limit()
@@ -260,6 +280,8 @@ class Creation:
         self._close_inputs()
         if self.pid_file_written:
             remove_file(self.options.pid_file)  # conmon takes it for the word that the container is there
+        if self.devices is not None:
+            self.devices.restore()
         if self.child is not None:
             self.child.talk.close()
             kill_and_reap(self.pid, self.pidfd)

@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED, MNT_DETACH = 0x20000, 0x1000, 0x4000, 1 << 18, 1 << 20, 2
@@ -154,6 +155,12 @@ def _has_control_file(controller: str, name: str) -> bool:
         os.rmdir(scratch)
 
 
+def _has_link_type(kind: str) -> bool:
+    """Try it in a network namespace that goes with the command."""
+    command = ["unshare", "-n", "ip", "link", "add", "try0", "type", kind]
+    return subprocess.run(command, check=False, timeout=10, stderr=subprocess.DEVNULL).returncode == 0
+
+
 @functools.cache
 def missing(fact: str) -> str | None:
     """None if the host has `fact`, else what a skip says. Facts with an argument: `kind:argument`."""
@@ -172,6 +179,7 @@ def missing(fact: str) -> str | None:
         "fs": lambda: re.search(
             rf"\t{argument}$", pathlib.Path("/proc/filesystems").read_text(), re.MULTILINE
         ),
+        "net": lambda: _has_link_type(argument),
         "v1": lambda: (
             _has_control_file(*argument.split("/")) if "/" in argument else argument in hierarchies()
         ),
@@ -189,6 +197,7 @@ def missing(fact: str) -> str | None:
         "tool": f"the program {argument}",
         "ns": f"{argument} namespaces in the kernel",
         "fs": f"the file system {argument} in the kernel",
+        "net": f"network devices of type {argument} in the kernel",
         "v1": f"cgroup v1 {argument}",
         "not-v1": f"that cgroup v1 has no {argument}",
         "cpus": f"{argument} processors",

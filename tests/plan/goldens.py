@@ -142,6 +142,20 @@ def time_userns_joined_net() -> Case:
 
 
 @case
+def network_devices() -> Case:
+    config = namespaces(minimal(), "mount", "network")
+    config["linux"]["netDevices"] = {"dummy0": {}, "eth1.100": {"name": "lan%d"}}
+    return Case(config)
+
+
+@case
+def network_devices_joined() -> Case:
+    config = namespaces(userns(minimal()), "mount", "pid", "user", network="/run/netns/a")
+    config["linux"]["netDevices"] = {"dummy0": {"name": "eth0"}}
+    return Case(config)
+
+
+@case
 def terminal() -> Case:
     config = base()
     config["process"] |= {"terminal": True, "consoleSize": {"height": 10, "width": 110}}
