@@ -1,8 +1,9 @@
 """All modules of pyrunc in one file, which a start reads instead of looking for thirty.
 
 The normal import of a small module costs 0.2 ms: half a dozen stat(2) calls, an open, a read. From the image it
-costs a pread(2) and the unmarshalling. `setup.py` calls `build`; the launcher starts this module's compiled form as a
-script. Where the image is missing or does not fit the interpreter, the modules are imported from their own files.
+costs a pread(2) and the unmarshalling; what a command of the hot path needs lies there once more as one pack, whose
+modules share their strings. `setup.py` calls `build`; the launcher starts this module's compiled form as a script. Where the
+image is missing or does not fit the interpreter, the modules are imported from their own files.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import marshal
 import posix
 import sys
 from _frozen_importlib import ModuleSpec
-from _frozen_importlib_external import MAGIC_NUMBER
+from _frozen_importlib_external import EXTENSION_SUFFIXES, MAGIC_NUMBER, ExtensionFileLoader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +23,18 @@ if TYPE_CHECKING:
 
     Index = dict[str, tuple[int, int, str, bool, tuple[str, ...]]]
     """Module name -> offset, length, path relative to the package's parent, is it a package, and what it imports, in order."""
+    Packs = dict[str, tuple[int, int]]
+    """Leader -> offset and length of the (name, code) of all that it imports, in order."""
 
 else:
     ModuleType = type(sys)  # `types` itself is not loaded yet
 
+EXTENSIONS = ("_cffi_backend", "pyrunc._shim")
+LEADERS = (
+    "cli",
+    *(f"commands.{verb}" for verb in ("create", "start", "run", "state", "kill", "delete", "exec")),
+)
+"""What has a pack: cli, and the commands of the hot path beside what cli has loaded."""
 IMAGE = "image.bin"
 SCRIPT = "start.pyc"
 MAGIC = b"pyrunc1\0"
@@ -37,9 +46,10 @@ _ANNOTATIONS = 0x1000000
 class Image:
     """A finder and loader (importlib's protocol) for the modules of one image."""
 
-    def __init__(self, fd: int, index: Index, parent: str) -> None:
+    def __init__(self, fd: int, index: Index, packs: Packs, parent: str) -> None:
         self.fd = fd
         self.index = index
+        self.packs = packs
         self.parent = parent
 
     def find_spec(
@@ -48,7 +58,9 @@ class Image:
         """Tell where a module is: here, or not our business."""
         found = self.index.get(name)
         if found is None:
-            return None
+            return self._find_extension(name) if name in EXTENSIONS else None
+        if name in self.packs:
+            self._unpack(*self.packs[name])
         for needed in found[4]:
             if needed not in sys.modules:
                 self._load(needed)
@@ -59,19 +71,39 @@ class Image:
             spec.submodule_search_locations = [path.rpartition("/")[0]]
         return spec
 
-    def _load(self, name: str) -> None:
+    def _find_extension(self, name: str) -> ModuleSpec | None:
+        """Find our own two libraries without reading the directories of the standard library."""
+        for suffix in EXTENSION_SUFFIXES:
+            path = f"{self.parent}/{name.replace('.', '/')}{suffix}"
+            try:
+                posix.stat(path)
+            except OSError:
+                continue  # not here under this name: cffi may also belong to the system
+            return ModuleSpec(name, ExtensionFileLoader(name, path), origin=path)
+        return None
+
+    def _unpack(self, offset: int, length: int) -> None:
+        """Import what a leader needs, but not itself."""
+        pack = marshal.loads(posix.pread(self.fd, length, offset))  # noqa: S302  # our own code
+        for name, code in pack:
+            if name not in sys.modules:
+                self._load(name, code)
+
+    def _load(self, name: str, code: CodeType | None = None) -> None:
         """Import a module without importlib's own steps, which cost more than most of the modules.
 
         What it imports stands before it in the list of whoever asked, so that its own imports find everything there.
         """
         offset, length, path, is_package, _needed = self.index[name]
+        if code is None:
+            code = marshal.loads(posix.pread(self.fd, length, offset))  # noqa: S302  # our own code
         module = sys.modules[name] = ModuleType(name)
         parent, _, tail = name.rpartition(".")
         module.__file__ = f"{self.parent}/{path}"
         module.__package__ = name if is_package else parent
         if is_package:
             module.__path__ = [module.__file__.rpartition("/")[0]]
-        exec(marshal.loads(posix.pread(self.fd, length, offset)), module.__dict__)  # noqa: S102, S302  # our own code
+        exec(code, module.__dict__)  # noqa: S102  # our own code
         if parent:
             setattr(sys.modules[parent], tail, sys.modules[name])
 
@@ -95,8 +127,8 @@ def install(package_dir: str) -> bool:
         posix.close(fd)
         return False
     offset = int.from_bytes(head[16:], "little")
-    index = marshal.loads(posix.pread(fd, 1 << 20, offset))  # noqa: S302  # our own
-    sys.meta_path.insert(0, Image(fd, index, package_dir.rpartition("/")[0]))
+    index, packs = marshal.loads(posix.pread(fd, 1 << 20, offset))  # noqa: S302  # our own
+    sys.meta_path.insert(0, Image(fd, index, packs, package_dir.rpartition("/")[0]))
     return True
 
 
@@ -112,20 +144,29 @@ def build(files: Iterable[tuple[str, str, bytes]], directory: str) -> None:
     """
     trees = {name: (path, _parse(source, path)) for name, path, source in files}
     imports = {name: _imports(tree, set(trees)) for name, (_path, tree) in trees.items()}
+    codes = {name: _compiled(tree, path) for name, (path, tree) in trees.items()}
     body, index = bytearray(), {}
-    for name, (path, tree) in trees.items():
-        code = marshal.dumps(
-            _without_lines(compile(tree, path, "exec", flags=_ANNOTATIONS, dont_inherit=True))
-        )
+    for name, code in codes.items():
+        data, path = marshal.dumps(code), trees[name][0]
         needed = tuple(_in_order(name, imports, {}))
-        index[name] = (_HEAD + len(body), len(code), path, path.endswith("/__init__.py"), needed)
-        body += code
+        index[name] = (_HEAD + len(body), len(data), path, path.endswith("/__init__.py"), needed)
+        body += data
         if path.endswith("/_image.py"):
             with open(f"{directory}/{SCRIPT}", "wb") as file:
-                file.write(MAGIC_NUMBER + bytes(12) + code)
+                file.write(MAGIC_NUMBER + bytes(12) + data)
+    packs = {}
+    for leader in [f"pyrunc.{name}" for name in LEADERS if f"pyrunc.{name}" in index]:
+        before = {} if leader == "pyrunc.cli" else {*index["pyrunc.cli"][4], "pyrunc.cli"}
+        data = marshal.dumps(tuple([(name, codes[name]) for name in index[leader][4] if name not in before]))
+        packs[leader] = (_HEAD + len(body), len(data))
+        body += data
     with open(f"{directory}/{IMAGE}", "wb") as file:
         file.write(MAGIC + _interpreter() + (_HEAD + len(body)).to_bytes(8, "little"))
-        file.write(body + marshal.dumps(index))
+        file.write(body + marshal.dumps((index, packs)))
+
+
+def _compiled(tree: ast.Module, path: str) -> CodeType:
+    return _without_lines(compile(tree, path, "exec", flags=_ANNOTATIONS, dont_inherit=True))
 
 
 def _without_lines(code: CodeType) -> CodeType:
