@@ -47,6 +47,10 @@ extern const char pyrunc_executor_start[], pyrunc_executor_end[];
 
 const char *pyrunc_ops_text(void) { return PLAN_OPS(PLAN_DESCRIBE); }
 
+#define PLAN_NAME(name, signature, text) #name " "
+
+const char *pyrunc_ops_names(void) { return PLAN_OPS(PLAN_NAME); }
+
 unsigned int pyrunc_ops_hash(void) { return plan_hash(); }
 
 const char *pyrunc_executor_bytes(unsigned long *length) {

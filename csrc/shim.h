@@ -3,6 +3,7 @@
 #define PYRUNC_SHIM_H
 
 const char *pyrunc_ops_text(void);
+const char *pyrunc_ops_names(void);
 unsigned int pyrunc_ops_hash(void);
 const char *pyrunc_executor_bytes(unsigned long *length);
 int pyrunc_executor_fd(void);

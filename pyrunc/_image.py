@@ -8,11 +8,12 @@ image is missing or does not fit the interpreter, the modules are imported from 
 
 from __future__ import annotations
 
+import _imp
 import gc
 import marshal
 import posix
 import sys
-from _frozen_importlib import ModuleSpec
+from _frozen_importlib import BuiltinImporter, ModuleSpec
 from _frozen_importlib_external import EXTENSION_SUFFIXES, MAGIC_NUMBER, ExtensionFileLoader
 
 TYPE_CHECKING = False
@@ -21,15 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import CodeType, ModuleType
 
-    Index = dict[str, tuple[int, int, str, bool, tuple[str, ...]]]
-    """Module name -> offset, length, path relative to the package's parent, is it a package, and what it imports, in order."""
-    Packs = dict[str, tuple[int, int]]
-    """Leader -> offset and length of the (name, code) of all that it imports, in order."""
+    Index = dict[str, tuple[int, int, str, bool, tuple[str, ...], tuple[str, ...]]]
+    """Module name -> offset, length, path relative to the package's parent, is it a package, what it imports from elsewhere,
+    in order, and what a package imports from within itself."""
+    Packs = dict[str, tuple[int, int, tuple[str, ...]]]
+    """Leader -> offset and length of the (name, code) of all that it imports, in order; which BUILTINS that imports."""
 
 else:
     ModuleType = type(sys)  # `types` itself is not loaded yet
 
 EXTENSIONS = ("_cffi_backend", "pyrunc._shim")
+BUILTINS = ("errno", "_json", "_socket", "_stat", "_struct", "fcntl", "select", "termios")
+"""Modules of the hot path that belong to the interpreter."""
 LEADERS = (
     "cli",
     *(f"commands.{verb}" for verb in ("create", "start", "run", "state", "kill", "delete", "exec")),
@@ -50,6 +54,7 @@ class Image:
         self.fd = fd
         self.index = index
         self.packs = packs
+        self.codes: dict[str, CodeType] = {}
         self.parent = parent
 
     def find_spec(
@@ -82,19 +87,22 @@ class Image:
             return ModuleSpec(name, ExtensionFileLoader(name, path), origin=path)
         return None
 
-    def _unpack(self, offset: int, length: int) -> None:
+    def _unpack(self, offset: int, length: int, builtins: tuple[str, ...]) -> None:
         """Import what a leader needs, but not itself."""
+        load_builtins(builtins)
         pack = marshal.loads(posix.pread(self.fd, length, offset))  # noqa: S302  # our own code
-        for name, code in pack:
+        self.codes = dict(pack)
+        for name in self.codes:
             if name not in sys.modules:
-                self._load(name, code)
+                self._load(name)
 
-    def _load(self, name: str, code: CodeType | None = None) -> None:
+    def _load(self, name: str) -> None:
         """Import a module without importlib's own steps, which cost more than most of the modules.
 
         What it imports stands before it in the list of whoever asked, so that its own imports find everything there.
         """
-        offset, length, path, is_package, _needed = self.index[name]
+        offset, length, path, is_package, _needed, within = self.index[name]
+        code = self.codes.get(name)
         if code is None:
             code = marshal.loads(posix.pread(self.fd, length, offset))  # noqa: S302  # our own code
         module = sys.modules[name] = ModuleType(name)
@@ -103,6 +111,9 @@ class Image:
         module.__package__ = name if is_package else parent
         if is_package:
             module.__path__ = [module.__file__.rpartition("/")[0]]
+            for inner in within:
+                if inner not in sys.modules:
+                    self._load(inner)
         exec(code, module.__dict__)  # noqa: S102  # our own code
         if parent:
             setattr(sys.modules[parent], tail, sys.modules[name])
@@ -132,6 +143,29 @@ def install(package_dir: str) -> bool:
     return True
 
 
+def load_builtins(names: Iterable[str]) -> None:
+    """Import what belongs to the interpreter, as part of it or as a library of its own, without importlib's search."""
+    for name in names:
+        if name in sys.builtin_module_names and name not in sys.modules:
+            spec = ModuleSpec(name, BuiltinImporter, origin="built-in")  # type: ignore[arg-type]  # a loader by its methods
+            module = sys.modules[name] = _imp.create_builtin(spec)
+            _imp.exec_builtin(module)
+        elif name not in sys.modules:
+            _load_dynamic(name)
+
+
+def _load_dynamic(name: str) -> None:
+    for directory in sys.path[-2::-1]:  # lib-dynload comes last, but for our own
+        path = f"{directory}/{name}{EXTENSION_SUFFIXES[0]}"
+        try:
+            posix.stat(path)
+        except OSError:
+            continue  # not here: whoever needs it imports it in the ordinary way
+        module = sys.modules[name] = _imp.create_dynamic(ModuleSpec(name, None, origin=path))
+        _imp.exec_dynamic(module)
+        return
+
+
 def _interpreter() -> bytes:
     """Return what the code in the image depends on: the interpreter's bytecode."""
     return MAGIC_NUMBER + sys.implementation.name.encode()[:4].ljust(4)
@@ -149,7 +183,8 @@ def build(files: Iterable[tuple[str, str, bytes]], directory: str) -> None:
     for name, code in codes.items():
         data, path = marshal.dumps(code), trees[name][0]
         needed = tuple(_in_order(name, imports, {}))
-        index[name] = (_HEAD + len(body), len(data), path, path.endswith("/__init__.py"), needed)
+        within = tuple([one for one in imports[name] if one.startswith(f"{name}.")])
+        index[name] = (_HEAD + len(body), len(data), path, path.endswith("/__init__.py"), needed, within)
         body += data
         if path.endswith("/_image.py"):
             with open(f"{directory}/{SCRIPT}", "wb") as file:
@@ -157,8 +192,11 @@ def build(files: Iterable[tuple[str, str, bytes]], directory: str) -> None:
     packs = {}
     for leader in [f"pyrunc.{name}" for name in LEADERS if f"pyrunc.{name}" in index]:
         before = {} if leader == "pyrunc.cli" else {*index["pyrunc.cli"][4], "pyrunc.cli"}
-        data = marshal.dumps(tuple([(name, codes[name]) for name in index[leader][4] if name not in before]))
-        packs[leader] = (_HEAD + len(body), len(data))
+        wanted = [one for name in index[leader][4] if name not in before for one in (name, *index[name][5])]
+        wanted = list(dict.fromkeys(wanted))
+        data = marshal.dumps(tuple([(name, codes[name]) for name in wanted]))
+        used = {used for name in [*wanted, leader] for used in _imports(trees[name][1], set(BUILTINS))}
+        packs[leader] = (_HEAD + len(body), len(data), tuple(sorted(used)))
         body += data
     with open(f"{directory}/{IMAGE}", "wb") as file:
         file.write(MAGIC + _interpreter() + (_HEAD + len(body)).to_bytes(8, "little"))
@@ -170,15 +208,18 @@ def _compiled(tree: ast.Module, path: str) -> CodeType:
 
 
 def _without_lines(code: CodeType) -> CodeType:
-    """Return code without its tables of line numbers, a quarter of it; `--debug` runs from the files, which have them."""
+    """Return code without its tables of line numbers, a quarter of it, and without qualified names; `--debug` runs from the
+    files, which have them."""
     inner = [_without_lines(one) if hasattr(one, "co_code") else one for one in code.co_consts]
-    return code.replace(co_linetable=b"", co_filename="pyrunc", co_consts=tuple(inner))
+    return code.replace(
+        co_linetable=b"", co_filename="pyrunc", co_qualname=code.co_name, co_consts=tuple(inner)
+    )
 
 
 def _parse(source: bytes, path: str) -> ast.Module:
-    """Parse, without docstrings and annotations of functions, which nobody reads at run time.
+    """Parse, without docstrings and annotations, which nobody reads at run time.
 
-    Those of classes stay: they are the fields of records.
+    Of those in classes the names stay: they are the fields of records.
     """
     import ast
 
@@ -191,6 +232,8 @@ def _parse(source: bytes, path: str) -> ast.Module:
             node.returns = None
         if isinstance(node, ast.arg):
             node.annotation = None
+        if isinstance(node, ast.AnnAssign):
+            node.annotation = ast.copy_location(ast.Constant(""), node.annotation)
         if (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
             and ast.get_docstring(node) is not None
@@ -209,6 +252,7 @@ def _imports(tree: ast.Module, known: set[str]) -> list[str]:
     for statement in tree.body:
         # also inside `if` and `try` of the module itself, but not inside its functions
         inner = statement.orelse if isinstance(statement, ast.If) else [statement]
+        inner = statement.body if isinstance(statement, ast.Try) else inner
         for node in inner:
             if isinstance(node, ast.ImportFrom) and node.module:
                 names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
@@ -238,11 +282,10 @@ def _in_order(
 if __name__ == "__main__":
     gc.disable()  # a command ends before cycles could add up, and a foreground run makes none while it waits
     _package = __file__.rpartition("/")[0]
-    sys.path.append(
-        _package.rpartition("/")[0]
-    )  # last: the standard library is not looked for among packages
     if not any(word[:1] == "-" and word.lstrip("-").partition("=")[0] == "debug" for word in sys.argv[2:]):
         install(_package)
+    # last: the standard library is not looked for among packages
+    sys.path.append(_package.rpartition("/")[0])
     from pyrunc.cli import entry
 
     entry(sys.argv[1], sys.argv[2:])

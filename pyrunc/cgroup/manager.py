@@ -159,9 +159,10 @@ class Manager:
     def open_tasks(self) -> dict[str, int]:
         """Open these files; the caller owns the descriptors. Raises OpError."""
         fds: dict[str, int] = {}
+        tasks = self.tasks()
         for place in self.places:
             path = f"{place.path}/tasks"
-            if path in self.tasks():
+            if path in tasks:
                 try:
                     fds[path] = os.open(
                         "tasks", os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.fd_of(place)
@@ -173,9 +174,9 @@ class Manager:
     def join(self, pid: int) -> None:
         """Move a process into the cgroup, in every hierarchy that it is not in by `tasks` or `clone_fd`. Raises OpError."""
         value = str(pid)
-        there = self.clone_fd()
+        there, tasks = self.clone_fd(), self.tasks()
         for place in list(self.places):
-            if f"{place.path}/tasks" in self.tasks() or (there >= 0 and place.fd == there):
+            if f"{place.path}/tasks" in tasks or (there >= 0 and place.fd == there):
                 continue
             try:
                 self._enter(self.fd_of(place), value)

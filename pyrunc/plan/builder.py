@@ -23,29 +23,17 @@ from pyrunc.plan.kernel import (
     IN_ROOT,
     OPEN_TREE_CLONE,
 )
-from pyrunc.plan.ops import CODES, FIRST_INPUT, SLOT_CWD, SLOT_NONE, Op, Plan
+from pyrunc.plan.ops import CODES, FIRST_INPUT, SLOT_CWD, SLOT_NONE, Op, Plan, Slot
 from pyrunc.plan.tags import TAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.plan.ops import Arg
 
+__all__ = ["CWD", "DIRECTORY", "FILE", "NONE", "ROOT_CHROOT", "ROOT_DIR", "STDIO", "Builder", "Guard", "Slot"]
+
 DIRECTORY, FILE = 0, 1
 ROOT_DIR, ROOT_CHROOT = 0, 1
-
-
-class Slot:
-    """A variable of the plan: an fd. `more` slots after it are filled by the same operation, with the
-    numbers after its own."""
-
-    __slots__ = ("born", "era", "last", "more", "number")
-
-    def __init__(self, era: str, born: int, number: int = -1) -> None:
-        self.era = era
-        self.born = born
-        self.last = born
-        self.number = number
-        self.more: tuple[Slot, ...] = ()
 
 
 class Guard:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from _struct import Struct, pack
 
 import pyrunc._shim as _shim
-from pyrunc.plan.ops import BLOB_ARGS, SLOT_NONE
+from pyrunc.plan.ops import SLOT_NONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrunc.plan.ops import Op, Plan
+    from collections.abc import Sequence
+
+    from pyrunc.plan.ops import Arg, Plan
 
 MAGIC = 0x316E6C50
 TRACE = 1
@@ -26,12 +28,13 @@ def encode(plan: Plan, *, trace: bool = False) -> bytes:
     blob = Blob()
     fields: list[int] = []
     for op in plan.ops:
-        code = op.code
         args = op.args
-        if BLOB_ARGS[code]:
-            args = blob.place(op)
+        for arg in args:
+            if type(arg) is not int:
+                args = tuple(blob.place(args))
+                break
         out = op.out
-        fields += (code, SLOT_NONE if out is None else out, op.skip)  # type: ignore[arg-type]  # numbers since finish()
+        fields += (op.code, SLOT_NONE if out is None else out, op.skip)  # type: ignore[arg-type]  # numbers since finish()
         tolerate = op.tolerate
         fields += (*tolerate, *_NO_ERRNOS[len(tolerate) :]) if tolerate else _NO_ERRNOS
         fields += args  # type: ignore[arg-type]  # numbers, now that the strings are offsets
@@ -58,19 +61,18 @@ class Blob:
         self.parts: list[bytes] = [b"\0"]
         self.size = 1
 
-    def place(self, op: Op) -> tuple[int, ...]:
+    def place(self, args: Sequence[Arg]) -> list[Arg]:
         """Return the arguments of an operation with offsets in the place of strings."""
-        args = list(op.args)
-        for position, kind in BLOB_ARGS[op.code]:
-            value = args[position]
-            if kind == "strs":
-                args[position] = self.strings(value) | len(value) << 32  # type: ignore[arg-type]  # by the signature
-            elif kind == "bytes":
-                args[position] = self.constant(value) | len(value) << 32  # type: ignore[arg-type]  # by the signature
-            else:
+        placed = list(args)
+        for position, value in enumerate(args):
+            if isinstance(value, str):
                 offset = self.offsets.get(value)
-                args[position] = self.string(value) if offset is None else offset  # type: ignore[arg-type]  # the same
-        return tuple(args)  # type: ignore[arg-type]  # slots are numbers since finish()
+                placed[position] = self.string(value) if offset is None else offset
+            elif isinstance(value, bytes):
+                placed[position] = self.constant(value) | len(value) << 32
+            elif isinstance(value, tuple):
+                placed[position] = self.strings(value) | len(value) << 32  # type: ignore[arg-type]  # of strings by now
+        return placed
 
     def string(self, text: str) -> int:
         """Store a NUL-terminated string."""

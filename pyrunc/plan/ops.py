@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from dataclasses import dataclass as record
     from typing import TypeAlias
 
-    from pyrunc.plan.builder import Slot
-
-    Arg: TypeAlias = int | str | bytes | tuple[str, ...] | Slot | tuple[Slot, Slot]
+    Arg: TypeAlias = "int | str | bytes | tuple[str, ...] | Slot | tuple[Slot, Slot]"
 else:
     record = _record
 
@@ -22,6 +20,20 @@ SLOT_CWD = 0xFFFE
 SLOT_TALK = 3
 FIRST_INPUT = 4
 SLOTS = 64
+
+
+class Slot:
+    """A variable of the plan: an fd. `more` slots after it are filled by the same operation, with the
+    numbers after its own."""
+
+    __slots__ = ("born", "era", "last", "more", "number")
+
+    def __init__(self, era: str, born: int, number: int = -1) -> None:
+        self.era = era
+        self.born = born
+        self.last = born
+        self.number = number
+        self.more: tuple[Slot, ...] = ()
 
 
 @record
@@ -36,16 +48,12 @@ class Signature:
     text: str
 
 
-def _lines() -> list[list[str]]:
-    """Return the shim's list: name, signature and text of each operation."""
-    text = _shim.ffi.string(_shim.lib.pyrunc_ops_text()).decode()
-    return [line.split("\t") for line in text.splitlines()]
-
-
 def signatures() -> tuple[Signature, ...]:
-    """Return the list of operations in full; what encoding needs of it stands in the tables below."""
+    """Return the list of operations in full. Compiling and encoding need only the names: a test holds the arguments that
+    the builder writes to their types."""
     found = []
-    for name, signature, text in _lines():
+    lines = _shim.ffi.string(_shim.lib.pyrunc_ops_text()).decode().splitlines()
+    for name, signature, text in [line.split("\t") for line in lines]:
         words = signature.split()
         makes = words[:1] == [">"]
         pairs = [word.partition(":") for word in words[makes:]]
@@ -53,15 +61,8 @@ def signatures() -> tuple[Signature, ...]:
     return tuple(found)
 
 
-_LINES = _lines()
-NAMES = tuple([line[0] for line in _LINES])
+NAMES: tuple[str, ...] = tuple(_shim.ffi.string(_shim.lib.pyrunc_ops_names()).decode().split())
 CODES = {name: code for code, name in enumerate(NAMES)}
-_TYPES = [[word.partition(":")[2] for word in line[1].removeprefix(">").split()] for line in _LINES]
-SLOT_ARGS = tuple([tuple([i for i, kind in enumerate(types) if kind == "slot"]) for types in _TYPES])
-"""By code: which arguments are slots."""
-_STORED = {"path", "str", "bytes", "strs"}
-BLOB_ARGS = tuple([tuple([(i, kind) for i, kind in enumerate(types) if kind in _STORED]) for types in _TYPES])
-"""By code: which arguments live in the blob, and how."""
 
 
 class Op:
@@ -94,13 +95,12 @@ class Op:
         if self.name == "FSCONFIG":
             _, _, key, value = self.args
             return f"{key!s}={value!s}" if value else str(key)
-        for position, kind in BLOB_ARGS[self.code]:
-            arg = str(self.args[position])
+        types = [kind for _, kind in signatures()[self.code].args]
+        for arg, kind in zip(self.args, types, strict=True):
             if kind == "path":
-                below = self.args[0] != SLOT_CWD and SLOT_ARGS[self.code]
-                return f"/{arg}" if below else arg
+                return f"/{arg!s}" if self.args[0] != SLOT_CWD and "slot" in types else str(arg)
             if kind == "str":
-                return arg
+                return str(arg)
         return ""
 
 

@@ -9,13 +9,13 @@ that was opened inside (by the guard itself, too) is closed inside: where it was
 from __future__ import annotations
 
 from pyrunc.errors import BugError
-from pyrunc.plan.ops import CODES, FIRST_INPUT, SLOT_ARGS, SLOTS, Op
+from pyrunc.plan.ops import CODES, FIRST_INPUT, SLOTS, Op, Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrunc.plan.builder import Builder, Guard, Slot
+    from pyrunc.plan.builder import Builder, Guard
 
 _CLOSE, _CLOSEFROM, _SPAWN = CODES["CLOSE"], CODES["CLOSEFROM"], CODES["SPAWN"]
 
@@ -46,11 +46,12 @@ def place(builder: Builder) -> list[Op]:
 
 def _find_last_uses(ops: list[Op]) -> None:
     for index, op in enumerate(ops):
-        args: Any = op.args  # SLOT_ARGS says what is a slot
-        for position in SLOT_ARGS[op.code]:
-            args[position].last = index
+        for arg in op.args:
+            if type(arg) is Slot:
+                arg.last = index
         if op.code == _SPAWN:
-            for slot in args[3]:  # the pair of slots for stdin and output
+            pair: Any = op.args[3]  # the slots for stdin and output
+            for slot in pair:
                 slot.last = index
 
 
@@ -134,16 +135,12 @@ def _number(ops: list[Op], inputs: int) -> None:
     them back."""
     free = (1 << SLOTS) - (1 << FIRST_INPUT + inputs)
     for op in ops:
-        slots = SLOT_ARGS[op.code]
-        if slots:
+        code = op.code
+        op.args = tuple([arg.number if type(arg) is Slot else arg for arg in op.args])
+        if code == _CLOSE:
+            free |= 1 << op.args[0]  # type: ignore[operator]  # the number of its slot
+        elif code == _SPAWN:
             args: list[Any] = list(op.args)
-            for position in slots:
-                args[position] = args[position].number
-            if op.code == _CLOSE:
-                free |= 1 << args[0]
-            op.args = tuple(args)
-        elif op.code == _SPAWN:
-            args = list(op.args)
             low, high = args[3]
             args[3] = low.number | high.number << 16
             op.args = tuple(args)

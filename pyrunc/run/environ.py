@@ -6,8 +6,8 @@ container, must be a plain file, and only its first mebibyte is read (a FIFO the
 
 from __future__ import annotations
 
+from _stat import S_ISREG
 from errno import ELOOP, ENOENT, ENOTDIR, ENXIO
-from stat import S_ISREG
 
 from pyrunc import _os as os
 from pyrunc.sys import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2

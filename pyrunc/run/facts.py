@@ -3,7 +3,7 @@ where the root lies."""
 
 from __future__ import annotations
 
-from stat import S_ISCHR, S_ISDIR
+from _stat import S_ISCHR, S_ISDIR
 
 from pyrunc import _os as os
 from pyrunc.errors import Fault, SpecError

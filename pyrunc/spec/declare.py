@@ -96,22 +96,26 @@ if TYPE_CHECKING:
 
 else:
 
+    class _Declaring(type):
+        def __new__(mcls, name: str, bases: tuple[type, ...], body: dict[str, object]) -> type:
+            """Set the declaration aside and leave the defaults in its place, before there is a type whose caches that
+            would upset."""
+            if bases:
+                annotations = body["__annotations__"]
+                declared = body["declared"] = {field: body[field] for field in annotations}
+                for field, (_kind, _key, required, default) in declared.items():
+                    if required:
+                        del body[field]
+                    else:
+                        body[field] = default
+                annotations["at"] = "str"
+            return type.__new__(mcls, name, bases, body)
+
     @record
-    class Node:
+    class Node(metaclass=_Declaring):
         """The base of every record; `at` is its path in config.json, "" for the whole."""
 
         at: str = ""
-
-        def __init_subclass__(cls) -> None:
-            """Set the declaration aside and leave the defaults in its place."""
-            declared = cls.declared = {}
-            for name in cls.__annotations__:
-                field = declared[name] = cls.__dict__[name]
-                if field[2]:
-                    delattr(cls, name)
-                else:
-                    setattr(cls, name, field[3])
-            cls.__annotations__["at"] = "str"
 
 
 @record

@@ -203,6 +203,7 @@ def test_import_is_light() -> None:
         "_cffi_backend",
         "_signal",
         "errno",
+        "pyrunc._os",
         "pyrunc._shim",
         "pyrunc._shim.lib",
         "pyrunc.sys",

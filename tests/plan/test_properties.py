@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 
 from pyrunc.host import Host
 from pyrunc.plan.encode import HEADER, RECORD, encode
-from pyrunc.plan.ops import BLOB_ARGS, NAMES, SLOT_ARGS, SLOT_CWD, SLOT_NONE, SLOTS, signatures
+from pyrunc.plan.ops import NAMES, SLOT_CWD, SLOT_NONE, SLOTS, signatures
 from pyrunc.plan.render import render
 from pyrunc.plan.tags import TAG_NAMES
 
@@ -110,7 +110,8 @@ for_every_plan = settings(max_examples=120, deadline=None, suppress_health_check
 
 def slots_of(op: Op) -> list[int]:
     """Return the slots that an operation uses."""
-    used = [op.args[position] for position in SLOT_ARGS[op.code]]
+    types = [kind for _, kind in SIGNATURES[op.code].args]
+    used = [arg for arg, kind in zip(op.args, types, strict=True) if kind == "slot"]
     if op.name == "SPAWN":
         used += [op.args[3] & 0xFFFF, op.args[3] >> 16]
     return [slot for slot in used if slot not in {SLOT_NONE, SLOT_CWD}]
@@ -287,6 +288,18 @@ def test_privileges_go_in_the_right_order(plan: Plan) -> None:
     assert "NO_NEW_PRIVS" not in render(plan).partition("BOUND")[2]
 
 
+STORED = {"path": str, "str": str, "bytes": bytes, "strs": tuple}
+
+
+@for_every_plan
+@given(plans)
+def test_arguments_are_of_the_types_that_the_signature_says(plan: Plan) -> None:
+    """Encoding goes by the type of the value."""
+    for op in plan.ops:
+        types = [kind for _, kind in SIGNATURES[op.code].args]
+        assert [type(arg) for arg in op.args] == [STORED.get(kind, int) for kind in types]
+
+
 @for_every_plan
 @given(plans, st.booleans())
 def test_bytes_say_the_same(plan: Plan, trace: bool) -> None:
@@ -309,7 +322,9 @@ def test_bytes_say_the_same(plan: Plan, trace: bool) -> None:
 
 def decode(op: Op, numbers: list[int], blob: bytes) -> list[object]:
     values: list[object] = list(numbers[: len(SIGNATURES[op.code].args)])
-    for position, kind in BLOB_ARGS[op.code]:
+    for position, (_, kind) in enumerate(SIGNATURES[op.code].args):
+        if kind not in STORED:
+            continue
         low, high = numbers[position] & 0xFFFFFFFF, numbers[position] >> 32
         if kind == "bytes":
             values[position] = blob[low : low + high]
