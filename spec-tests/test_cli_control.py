@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import time
@@ -208,3 +209,100 @@ def test_ps_finds_the_column_by_its_header(runtime, bundle):
 def test_ps_in_another_format(runtime, bundle):
     c = runtime.create(bundle)
     assert "invalid format option" in runtime.fails("ps", "--format", "xml", c.id).err
+
+
+# ---- events ----
+
+
+@req("CLI-EVENTS-1")
+@pytest.mark.only_if("v1:memory", "v1:cpuacct", "v1:pids", "v1:cpuset")
+def test_events_stats(runtime, bundle):
+    bundle.set("linux.resources.memory", {"limit": 64 << 20}).set("linux.resources.pids", {"limit": 50})
+    bundle.set("linux.resources.cpu", {"quota": 50000, "period": 100000, "cpus": "0"})
+    c = ticking(runtime, bundle)
+    result = runtime.ok("events", "--stats", c.id)
+    assert result.out.endswith("}\n")
+    assert result.out.count("\n") == 1
+    assert result.out.startswith(f'{{"type":"stats","id":"{c.id}","data":{{"cpu":{{"usage":{{"total":')
+    data = result.json()["data"]
+    assert list(data) == [
+        "cpu",
+        "cpuset",
+        "memory",
+        "pids",
+        "blkio",
+        "hugetlb",
+        "intel_rdt",
+        "network_interfaces",
+    ]
+    assert list(data["cpu"]["usage"]) == ["total", "percpu", "percpu_kernel", "percpu_user", "kernel", "user"]
+    assert data["cpu"]["usage"]["total"] > 10**6
+    assert set(data["cpu"].get("throttling", ())) <= {"periods", "throttledPeriods", "throttledTime"}
+    assert list(data["cpuset"]) == [
+        "cpus",
+        "cpu_exclusive",
+        "mems",
+        "mem_hardwall",
+        "mem_exclusive",
+        "memory_migrate",
+        "memory_spread_page",
+        "memory_spread_slab",
+        "memory_pressure",
+        "sched_load_balance",
+        "sched_relax_domain_level",
+    ]
+    assert (data["cpuset"]["cpus"], data["cpuset"]["sched_relax_domain_level"]) == ([0], -1)
+    assert [k for k in data["memory"] if k != "cache"] == ["usage", "swap", "kernel", "kernelTCP", "raw"]
+    assert list(data["memory"]["usage"]) == ["limit", "usage", "max", "failcnt"]
+    assert data["memory"]["usage"]["limit"] == 64 << 20
+    assert data["memory"]["raw"]["hierarchical_memory_limit"] == 64 << 20
+    assert list(data["memory"]["raw"]) == sorted(data["memory"]["raw"])
+    assert data["pids"]["limit"] == 50
+    assert data["pids"]["current"] >= 1
+    assert data["network_interfaces"] is None
+
+
+def watching(runtime, container, *options: str):
+    path = runtime.work / "events"
+    with path.open("wb") as out:
+        process = runtime.spawn("--root", runtime.root, "events", *options, container.id, out=out)
+    return process, lambda: [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@req("CLI-EVENTS-2")
+@pytest.mark.only_if("v1:memory")
+def test_events_until_the_container_is_gone(runtime, bundle):
+    c = ticking(runtime, bundle)
+    process, events = watching(runtime, c, "--interval", "100ms")
+    assert poll(lambda: len(events()) >= 3)
+    c.stop()
+    c.delete()
+    assert runtime.wait(process) == 0
+    assert {(event["type"], event["id"]) for event in events()} == {("stats", c.id)}
+    assert events()[1]["data"]["cpu"]["usage"]["total"] > events()[0]["data"]["cpu"]["usage"]["total"]
+
+
+@req("CLI-EVENTS-3")
+@pytest.mark.only_if("v1:memory")
+def test_events_of_lacking_memory(runtime, bundle):
+    script = "while [ ! -e /go ]; do sleep 0.02; done; /bin/busybox tail /dev/zero; sleep 100"
+    bundle.set("linux.resources.memory", {"limit": 8 << 20})
+    c = runtime.running(bundle.args("/bin/sh", "-c", script))
+    process, events = watching(runtime, c, "--interval", "100ms")
+    assert poll(events)
+    (bundle.rootfs / "go").touch()
+    assert poll(lambda: {"type": "oom", "id": c.id} in events()), events()
+    c.stop()
+    c.delete()
+    assert runtime.wait(process) == 0
+    assert [event for event in events() if event["type"] == "oom"] == [{"type": "oom", "id": c.id}]
+
+
+@req("CLI-EVENTS-4")
+def test_events_in_the_wrong_state(runtime, bundle):
+    c = runtime.running(bundle.probe("hold"))
+    assert "duration interval must be greater than 0" in runtime.fails("events", "--interval", "0s", c.id).err
+    assert "duration interval must be greater than 0" in runtime.fails("events", "--interval=-1m", c.id).err
+    assert "parse error" in runtime.fails("events", "--interval", "5", c.id).said
+    c.stop()
+    assert f"container with id {c.id} is not running" in runtime.fails("events", "--stats", c.id).err

@@ -32,6 +32,7 @@ starting. It must be unique on your host."""
 ARGUMENTS: dict[str, str] = {
     "create": NEW_ID,
     "delete": CONTAINER_ID,
+    "events": CONTAINER_ID,
     "kill": f'{CONTAINER_ID[:-1]}, and\n"[signal]" is a number or a name such as KILL or SIGKILL.',
     "list": 'The root is given by the global option "--root".',
     "pause": CONTAINER_ID,
@@ -52,6 +53,10 @@ changes of the file have no effect.""",
     "delete": """\
 The delete command removes what is held for a stopped or created container: its
 cgroups and its state. After that it runs the poststop hooks.""",
+    "events": """\
+The events command prints JSON, an object a line: at regular intervals what the
+container's cgroup has used, and a notice whenever it runs out of memory. It ends when the
+container does. On a terminal it prints a table instead.""",
     "features": """\
 The features command prints what this runtime supports, as the JSON document that
 the OCI defines.""",

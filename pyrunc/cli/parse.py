@@ -83,6 +83,8 @@ def _take(table: Sequence[Option], options: dict[str, object], words: Sequence[s
 def _store(options: dict[str, object], long: str, kind: str, name: str, value: str) -> None:
     if kind == "uint":
         options[long] = _parse_uint(value, name)
+    elif kind == "duration":
+        options[long] = _check_duration(value, name)
     elif kind == "list":
         entries = options[long]
         assert isinstance(entries, list)
@@ -126,6 +128,16 @@ def _parse_uint(value: str, name: str) -> int:
     if number < 0:
         raise _wrong_flag(f'invalid value "{value}" for flag -{name}: parse error')
     return number
+
+
+def _check_duration(value: str, name: str) -> str:
+    from pyrunc.spec.units import parse_duration
+
+    try:
+        parse_duration(value)
+    except ValueError:
+        raise _wrong_flag(f'invalid value "{value}" for flag -{name}: parse error') from None
+    return value
 
 
 def parse_command(name: str, words: Sequence[str], argv0: str) -> tuple[dict[str, object], list[str]]:

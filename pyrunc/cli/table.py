@@ -1,7 +1,8 @@
 """Every option and every command, as data: the parser, the help texts, the man pages and completion read it.
 
 An option is `(name, short, kind, default, metavar, text)`. Kinds: "bool", "str", "uint" (a number of 0 or
-more) and "list" (may be repeated). An option without a text is accepted and left out of the help.
+more), "duration" (as Go writes it, kept as text) and "list" (may be repeated). An option without a text is
+accepted and left out of the help.
 
 A command is `(arguments, fewest, most, summary, options)`; `fewest` and `most` count the arguments.
 Plain tuples, because they come out of the compiled file at no cost.
@@ -82,6 +83,13 @@ COMMANDS: dict[str, Command] = {
     "delete": (
         ID, 1, 1, "delete what is held for a container",
         (("force", "f", "bool", False, "", "kill the container first if it is still running"),),
+    ),
+    "events": (
+        ID, 1, 1, "show what a container uses, and when it runs out of memory",
+        (
+            ("interval", "", "duration", "5s", "TIME", "how often to show what is used"),
+            ("stats", "", "bool", False, "", "show it once, and end"),
+        ),
     ),
     "features": ("", 0, 0, "show the enabled features", ()),
     "kill": (

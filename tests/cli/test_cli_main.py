@@ -41,6 +41,7 @@ def test_help_of_the_program(pyrunc: Run, words: list[str]) -> None:
 COMMANDS = [
     "create",
     "delete",
+    "events",
     "features",
     "kill",
     "list",
