@@ -36,7 +36,20 @@ def test_rates_between_two_events(lines: list[str]) -> None:
     header, first, second, oom = lines
     assert header.split() == ["TIME", "CPU", "THROTTLED", "MEMORY", "LIMIT", "PIDS", "READ", "WRITTEN"]
     assert first.split() == ["12:00:00", "-", "-", "1.0", "MiB", "64.0", "MiB", "3", "2.0", "KiB", "0", "B"]
-    assert second.split() == ["12:00:00", "50.0%", "25.0%", "2.0", "MiB", "64.0", "MiB", "3", "2.0", "KiB", "0", "B"]
+    assert second.split() == [
+        "12:00:00",
+        "50.0%",
+        "25.0%",
+        "2.0",
+        "MiB",
+        "64.0",
+        "MiB",
+        "3",
+        "2.0",
+        "KiB",
+        "0",
+        "B",
+    ]
     assert oom.split()[1:] == ["oom:", "the", "container", "has", "run", "out", "of", "memory"]
 
 
