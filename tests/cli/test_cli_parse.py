@@ -151,7 +151,9 @@ ROWS = [(name, row) for name, (*_rest, options) in COMMANDS.items() for row in o
 @pytest.mark.parametrize(("command", "row"), [*ROWS, *(("", row) for row in GLOBALS)])
 def test_every_row_of_the_table_is_complete(command: str, row: Option) -> None:
     name, short, kind, default, metavar, text = row
-    default_type = {"bool": bool, "str": str, "uint": int, "list": type(None)}[kind]
+    default_type = {
+        "bool": bool, "str": str, "uint": int, "duration": str, "int": type(None), "list": type(None),
+    }[kind]  # fmt: skip
 
     assert isinstance(default, default_type)
     assert len(short) <= 1
