@@ -32,6 +32,12 @@ A property that is not here is ignored. An optional property may be `null`, whic
 default is what holds when it is absent; where none is given, nothing is done.
 """
 
+WITHOUT_EFFECT = {
+    "process.execCPUAffinity": "it is about processes that `exec` adds, not about the container's own",
+    "linux.resources.memory.checkBeforeUpdate": "it is about an update, not about the creation",
+}
+"""Properties that change nothing when a container is created, and why; tests/test_fields.py holds the table to it."""
+
 
 def texts_of(cls: type[Node]) -> dict[str, str]:
     """Return the texts below the fields of a record, by the names of the fields."""
@@ -56,7 +62,7 @@ def first_line(cls: type[Node]) -> str:
 def page(unsupported: Iterable[str] = ()) -> str:
     """Return the whole page in Markdown; `unsupported` are the paths that are read but refused."""
     places = _places()
-    parts = [HEAD, _unsupported(tuple(unsupported))]
+    parts = [HEAD, _unsupported(tuple(unsupported)), _without_effect()]
     parts += [_section(cls, where) for cls, where in places.items()]
     parts.append(_mount_options())
     return "\n".join(filter(None, parts))
@@ -135,6 +141,11 @@ def _unsupported(paths: tuple[str, ...]) -> str:
         return ""
     lines = "\n".join([f"- `{path}`" for path in paths])
     return f"## Not supported by this version\n\nA config that asks for one of these is refused:\n\n{lines}\n"
+
+
+def _without_effect() -> str:
+    lines = "\n".join([f"- `{path}`: {why}" for path, why in WITHOUT_EFFECT.items()])
+    return f"## Without effect on a new container\n\n{lines}\n"
 
 
 def _mount_options() -> str:
