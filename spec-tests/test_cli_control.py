@@ -306,3 +306,169 @@ def test_events_in_the_wrong_state(runtime, bundle):
     assert "parse error" in runtime.fails("events", "--interval", "5", c.id).said
     c.stop()
     assert f"container with id {c.id} is not running" in runtime.fails("events", "--stats", c.id).err
+
+
+# ---- update ----
+
+
+def control(container, controller: str, name: str) -> str:
+    return (host.cgroup_of(container.pid, controller) / name).read_text().strip()
+
+
+def limited(runtime, bundle):
+    """A container with a limit of each kind."""
+    bundle.set("linux.resources.memory", {"limit": 64 << 20, "reservation": 32 << 20})
+    bundle.set("linux.resources.cpu", {"shares": 512, "quota": 50000, "period": 100000, "cpus": "0"})
+    bundle.set("linux.resources.pids", {"limit": 50})
+    return ticking(runtime, bundle)
+
+
+OPTIONS = [
+    ("--memory", "48m", "memory", "memory.limit_in_bytes", str(48 << 20)),
+    ("--memory", str(128 << 20), "memory", "memory.limit_in_bytes", str(128 << 20)),
+    ("--memory-reservation", "20M", "memory", "memory.soft_limit_in_bytes", str(20 << 20)),
+    ("--cpu-share", "100", "cpu", "cpu.shares", "100"),
+    ("--cpu-quota", "20000", "cpu", "cpu.cfs_quota_us", "20000"),
+    ("--cpu-quota", "-1", "cpu", "cpu.cfs_quota_us", "-1"),
+    ("--cpu-period", "200000", "cpu", "cpu.cfs_period_us", "200000"),
+    ("--pids-limit", "20", "pids", "pids.max", "20"),
+    ("--pids-limit", "-1", "pids", "pids.max", "max"),
+    ("--cpuset-cpus", "0", "cpuset", "cpuset.cpus", "0"),
+    ("--cpuset-mems", "0", "cpuset", "cpuset.mems", "0"),
+]
+
+
+@req("CLI-UPDATE-1", "CLI-LOG-4")
+@pytest.mark.only_if("v1:memory", "v1:cpu", "v1:pids", "v1:cpuset")
+@pytest.mark.parametrize(("option", "given", "controller", "file", "expected"), OPTIONS)
+def test_update_by_option(runtime, bundle, option, given, controller, file, expected):
+    c = limited(runtime, bundle)
+    result = runtime.ok("update", f"{option}={given}", c.id)
+    assert control(c, controller, file) == expected
+    assert result.said == ""
+
+
+@req("CLI-UPDATE-1")
+@pytest.mark.only_if("v1:cpu/cpu.cfs_burst_us", "v1:cpu/cpu.idle")
+def test_update_of_burst_and_idle(runtime, bundle):
+    c = limited(runtime, bundle)
+    runtime.ok("update", "--cpu-burst", "10000", c.id)
+    assert control(c, "cpu", "cpu.cfs_burst_us") == "10000"
+    runtime.ok("update", "--cpu-idle", "1", c.id)
+    assert control(c, "cpu", "cpu.idle") == "1"
+
+
+@req("CLI-UPDATE-2")
+@pytest.mark.only_if("v1:memory", "v1:cpu", "v1:pids", "v1:cpuset")
+@pytest.mark.parametrize("way", ["stdin", "file", "other case"])
+def test_update_by_json(runtime, bundle, way):
+    c = limited(runtime, bundle)
+    change = '{"memory":{"limit":50331648},"cpu":{"shares":200,"cpus":"0"},"pids":{"limit":10}}'
+    if way == "other case":
+        change = change.replace("memory", "Memory").replace("cpu", "CPU").replace("limit", "Limit")
+        change = change.replace("shares", "Shares").replace("CPUs", "Cpus")
+    if way == "file":
+        (runtime.work / "r.json").write_text(change + "\n")
+        runtime.ok("update", "-r", "r.json", c.id)
+    else:
+        runtime.ok("update", "--resources=-", c.id, stdin=change.encode())
+    files = (("memory", "memory.limit_in_bytes"), ("cpu", "cpu.shares"), ("pids", "pids.max"))
+    assert [control(c, *file) for file in files] == ["50331648", "200", "10"]
+    assert control(c, "cpu", "cpu.cfs_quota_us") == "50000"
+
+
+@req("CLI-UPDATE-3")
+@pytest.mark.only_if("v1:cpu", "v1:pids")
+def test_update_keeps_the_other_of_quota_and_period(runtime, bundle):
+    c = limited(runtime, bundle)
+    runtime.ok("update", "--cpu-period", "50000", c.id)
+    assert [control(c, "cpu", f"cpu.cfs_{name}_us") for name in ("period", "quota")] == ["50000", "50000"]
+    runtime.ok("update", "--cpu-quota", "10000", c.id)
+    assert [control(c, "cpu", f"cpu.cfs_{name}_us") for name in ("period", "quota")] == ["50000", "10000"]
+
+
+@req("CLI-UPDATE-3")
+@pytest.mark.only_if("v1:cpu", "v1:pids")
+def test_update_leaves_the_rest_and_the_devices(runtime, bundle):
+    c = limited(runtime, bundle)
+    rules = control(c, "devices", "devices.list") if "devices" in host.hierarchies() else ""
+    pids_file = host.cgroup_of(c.pid, "pids") / "pids.max"
+    pids_file.write_text("33")  # by somebody else
+    runtime.ok("update", "--cpu-share", "300", c.id)
+    assert pids_file.read_text() == "33\n"
+    assert control(c, "memory", "memory.limit_in_bytes") == str(64 << 20)
+    if rules:
+        assert control(c, "devices", "devices.list") == rules
+
+
+@req("CLI-UPDATE-4")
+@pytest.mark.only_if("v1:memory", "v1:memory/memory.memsw.limit_in_bytes")
+def test_update_of_memory_and_swap_in_any_order(runtime, bundle):
+    """The kernel wants memory <= memory+swap at every moment."""
+    c = limited(runtime, bundle)
+    for memory, swap in ((32, 64), (128, 256), (16, 16), (100, 100), (-1, -1), (64, 80)):
+        amounts = [n if n == -1 else n << 20 for n in (memory, swap)]
+        runtime.ok("update", f"--memory={amounts[0]}", f"--memory-swap={amounts[1]}", c.id)
+        if memory != -1:
+            read = [control(c, "memory", f"memory.{name}limit_in_bytes") for name in ("", "memsw.")]
+            assert read == [str(n) for n in amounts]
+    runtime.ok("update", "--memory=-1", c.id)
+    assert int(control(c, "memory", "memory.memsw.limit_in_bytes")) > 1 << 60
+
+
+@req("CLI-UPDATE-5")
+@pytest.mark.only_if("v1:cpu", "v1:pids")
+def test_update_that_fails_changes_nothing(runtime, bundle):
+    c = limited(runtime, bundle)
+    change = b'{"cpu":{"shares":300,"quota":20000,"period":100000,"cpus":"4000"},"pids":{"limit":7}}'
+    runtime.fails("update", "-r", "-", c.id, stdin=change)
+    assert control(c, "cpu", "cpu.shares") == "512"
+    assert control(c, "cpu", "cpu.cfs_quota_us") == "50000"
+    assert control(c, "pids", "pids.max") == "50"
+    runtime.ok("update", "--cpu-share", "400", c.id)
+    assert control(c, "cpu", "cpu.cfs_quota_us") == "50000"
+
+
+@req("CLI-UPDATE-5")
+@pytest.mark.only_if("v1:memory")
+def test_update_below_what_is_in_use(runtime, bundle):
+    c = limited(runtime, bundle)
+    result = runtime.fails("update", "--memory", "4096", c.id)
+    assert "unable to set memory limit to 4096 (current usage: " in result.err
+    assert control(c, "memory", "memory.limit_in_bytes") == str(64 << 20)
+
+
+@req("CLI-UPDATE-6")
+def test_update_in_words(runtime, bundle):
+    c = limited(runtime, bundle)
+    for option, wrong, text in (
+        (
+            "cpu-period",
+            "x",
+            'invalid value for cpu-period: strconv.ParseUint: parsing \\"x\\": invalid syntax',
+        ),
+        ("cpu-share", "-1", "invalid value for cpu-share: strconv.ParseUint"),
+        ("cpu-quota", "1.5", "invalid value for cpu-quota: strconv.ParseInt"),
+        ("memory", "12x", "invalid value for memory: invalid s"),
+        ("l3-cache-schema", "L3:0=f", "Intel RDT/CAT: l3 cache schema is not enabled"),
+        ("mem-bw-schema", "MB:0=1", "Intel RDT/MBA: memory bandwidth schema is not enabled"),
+    ):
+        assert text in runtime.fails("update", f"--{option}={wrong}", c.id).err
+    assert "no such file or directory" in runtime.fails("update", "-r", "/no/such/file", c.id).err
+    runtime.fails("update", "-r", "-", c.id, stdin=b"{")
+    c.stop()
+    assert "container not running" in runtime.fails("update", "--cpu-share", "100", c.id).err
+
+
+@req("CLI-UPDATE-1", "CLI-PAUSE-1")
+@pytest.mark.only_if("v1:pids")
+def test_update_of_paused_and_created_ones(runtime, bundle):
+    c = limited(runtime, bundle)
+    runtime.ok("pause", c.id)
+    runtime.ok("update", "--pids-limit", "21", c.id)
+    assert (control(c, "pids", "pids.max"), c.status) == ("21", "paused")
+    other = runtime.create(runtime.bundle())
+    runtime.ok("update", "--pids-limit", "22", other.id)
+    assert control(other, "pids", "pids.max") == "22"
+    other.delete()
+    runtime.ok("resume", c.id)

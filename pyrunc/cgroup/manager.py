@@ -58,6 +58,7 @@ class Manager:
         self.created = list(created)
         self.lenient = lenient
         self.unprivileged = False
+        self.skip_devices = False
         self.warnings: list[str] = []
         self.magic_of: MagicOf = tree.fs_magic
 

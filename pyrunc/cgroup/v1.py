@@ -74,7 +74,7 @@ class ManagerV1(Manager):
 
     def _apply_devices(self, resources: Resources) -> None:
         place = self.place_of("devices")
-        if self.unprivileged or (place is None and not resources.devices):
+        if self.skip_devices or self.unprivileged or (place is None and not resources.devices):
             return
         writes = devices_v1(resources.devices, f"{resources.at}.devices")
         if place is None:

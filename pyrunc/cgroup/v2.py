@@ -22,7 +22,7 @@ from pyrunc.errors import HostError, OpError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.cgroup.limits import Write
-    from pyrunc.spec.resources import Resources
+    from pyrunc.spec.resources import Memory, Resources
 
 ROOTLESS = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups"
 CANNOT_ENABLE = frozenset({EBUSY, EOPNOTSUPP, EACCES, EPERM, EROFS, EINVAL, ENOENT})
@@ -74,7 +74,19 @@ class ManagerV2(Manager):
 
     def apply(self, resources: Resources) -> None:
         """Write the limits; `unified` last, over the others. Raises SpecError, HostError or OpError."""
+        if resources.memory is not None and resources.memory.check_before_update and self.places:
+            self._check_usage(resources.memory)
         self.write_all(limits_v2(resources))
+
+    def _check_usage(self, limits: Memory) -> None:
+        """ME-5: refuse a limit below what is in use, at which the kernel would kill. Raises OpError with runc's texts."""
+        try:
+            usage = int(tree.read_at(self.fd_of(self.places[0]), "memory.current"))
+        except FileNotFoundError:
+            return  # no memory controller: the limit itself will fail
+        for what, key, limit in (("memory+swap", "swap", limits.swap), ("memory", "limit", limits.limit)):
+            if limit and 0 < limit <= usage:
+                raise OpError(f"{limits.at}.{key}: rejecting {what} limit {limit} <= usage {usage}")
 
     def controller_fd(self, write: Write) -> int:
         """Return the directory, -1 when the write's controller is not enabled in it."""

@@ -42,6 +42,7 @@ ARGUMENTS: dict[str, str] = {
     "run": NEW_ID,
     "start": CONTAINER_ID,
     "state": CONTAINER_ID,
+    "update": CONTAINER_ID,
     "validate": 'Where "[bundle]" is the path of the bundle (default: the current directory).',
 }
 
@@ -85,6 +86,10 @@ The spec command writes a file named "config.json" to begin with: it runs "sh" o
 terminal in the root file system "rootfs". Edit it to your needs.""",
     "start": "The start command runs the program of a container that was made by the create command.",
     "state": "The state command prints the current state of a container as JSON.",
+    "update": """\
+The update command changes limits of a container that is not stopped: those given by
+options, or else those in a JSON file of the form of "linux.resources" in config.json. What
+cannot be set leaves the limits as they were. Device rules cannot be changed.""",
     "validate": """\
 The validate command checks a configuration against the schema and against the
 rules that a schema cannot express, and reports every fault with its path.""",

@@ -83,6 +83,8 @@ def _take(table: Sequence[Option], options: dict[str, object], words: Sequence[s
 def _store(options: dict[str, object], long: str, kind: str, name: str, value: str) -> None:
     if kind == "uint":
         options[long] = _parse_uint(value, name)
+    elif kind == "int":
+        options[long] = _parse_int(value, name)
     elif kind == "duration":
         options[long] = _check_duration(value, name)
     elif kind == "list":
@@ -128,6 +130,13 @@ def _parse_uint(value: str, name: str) -> int:
     if number < 0:
         raise _wrong_flag(f'invalid value "{value}" for flag -{name}: parse error')
     return number
+
+
+def _parse_int(value: str, name: str) -> int:
+    try:
+        return int(value, 0)
+    except ValueError:
+        raise _wrong_flag(f'invalid value "{value}" for flag -{name}: parse error') from None
 
 
 def _check_duration(value: str, name: str) -> str:

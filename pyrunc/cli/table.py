@@ -1,8 +1,8 @@
 """Every option and every command, as data: the parser, the help texts, the man pages and completion read it.
 
 An option is `(name, short, kind, default, metavar, text)`. Kinds: "bool", "str", "uint" (a number of 0 or
-more), "duration" (as Go writes it, kept as text) and "list" (may be repeated). An option without a text is
-accepted and left out of the help.
+more), "int" (None when it is not given), "duration" (as Go writes it, kept as text) and "list" (may be
+repeated). An option without a text is accepted and left out of the help.
 
 A command is `(arguments, fewest, most, summary, options)`; `fewest` and `most` count the arguments.
 Plain tuples, because they come out of the compiled file at no cost.
@@ -73,6 +73,28 @@ RUN: tuple[Option, ...] = (
     ("no-subreaper", "", "bool", False, "", "do not become the reaper of the container's orphans"),
 )
 
+UPDATE: tuple[Option, ...] = (
+    ("resources", "r", "str", "", "FILE", "JSON file with resources, as in config.json; - is standard input"),
+    ("blkio-weight", "", "int", None, "N", "weight of block I/O, from 10 to 1000"),
+    ("cpu-period", "", "str", "", "USEC", "period of CPU time; 0 for the default"),
+    ("cpu-quota", "", "str", "", "USEC", "CPU time in a period"),
+    ("cpu-burst", "", "str", "", "USEC", "CPU time that may be saved up for a burst"),
+    ("cpu-share", "", "str", "", "N", "weight of CPU time, from 2 to 262144"),
+    ("cpu-rt-period", "", "str", "", "USEC", "period of real-time scheduling; 0 for the default"),
+    ("cpu-rt-runtime", "", "str", "", "USEC", "real-time scheduling in a period"),
+    ("cpu-idle", "", "str", "", "0|1", "1 runs the container only when nothing else wants the CPU"),
+    ("cpuset-cpus", "", "str", "", "LIST", "CPUs to use: 0-3,7"),
+    ("cpuset-mems", "", "str", "", "LIST", "memory nodes to use"),
+    ("memory", "", "str", "", "BYTES", "limit of memory: 512m, or -1 for none"),
+    ("memory-reservation", "", "str", "", "BYTES", "soft limit of memory"),
+    ("memory-swap", "", "str", "", "BYTES", "limit of memory and swap together, or -1 for none"),
+    ("pids-limit", "", "int", None, "N", "limit of processes and threads, or -1 for none"),
+    ("l3-cache-schema", "", "str", "", "SCHEMA", "share of the L3 cache (resctrl)"),
+    ("mem-bw-schema", "", "str", "", "SCHEMA", "share of the memory bandwidth (resctrl)"),
+    ("kernel-memory", "", "str", "", "BYTES", ""),
+    ("kernel-memory-tcp", "", "str", "", "BYTES", ""),
+)
+
 ANY = 1 << 30
 """For `most`, when there may be any number of arguments."""
 HAND_ON = frozenset({"exec", "ps"})
@@ -124,6 +146,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "start": (ID, 1, 1, "run the program of a created container", ()),
     "state": (ID, 1, 1, "show the state of a container", ()),
+    "update": (ID, 1, 1, "change the limits of a container", UPDATE),
     "validate": ("[bundle]", 0, 1, "check a bundle's configuration and report every fault", ()),
 }  # fmt: skip
 """The commands in the order of the help, beside `help` itself."""
