@@ -334,6 +334,57 @@ def test_recursive_option(runtime, bundle, option):
         assert not hidden & options, place
 
 
+# ---- flags that the kernel locks when a user namespace gets a copy of the host's mounts ----
+
+LOCKED = {"ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024}
+
+
+@contextlib.contextmanager
+def flagged_source(where, *flags):
+    """A tmpfs that everybody may write, mounted with flags."""
+    where.mkdir()
+    host.mount("tmpfs", where, "tmpfs", data="mode=1777")
+    (where / "sub").mkdir()
+    try:
+        host.mount("none", where, flags=0x20 | host.MS_BIND | sum(LOCKED[flag] for flag in flags))
+        yield where
+    finally:
+        host.umount(where)
+
+
+@req("MO-6", "NS-2")
+@pytest.mark.parametrize(
+    "options", [[], ["ro"], ["nosuid"], ["rprivate"]], ids=["none", "ro", "nosuid", "rprivate"]
+)
+def test_locked_flags_of_a_source_stay(runtime, bundle, options):
+    """Options that do not ask for it may not take a flag away, and may not fail because the kernel keeps it."""
+    bundle.userns()
+    with flagged_source(runtime.work / "src", "nosuid", "nodev", "noexec", "noatime") as source:
+        seen = runtime.report(bundle.mount("/data", None, source, ["rbind", *options])).mount("/data").options
+    assert {"nosuid", "nodev", "noexec", "noatime"} <= seen
+    assert "ro" in seen if "ro" in options else "rw" in seen
+
+
+@req("MO-6", "CR-7")
+@pytest.mark.parametrize(
+    ("flag", "option"),
+    [("ro", "rw"), ("ro", "rrw"), ("nosuid", "suid"), ("nodev", "dev"), ("noexec", "exec"), ("noatime", "strictatime")],
+)  # fmt: skip
+def test_a_locked_flag_that_is_to_go(runtime, bundle, flag, option):
+    """The kernel says no; going on with the flag would not be what was asked for."""
+    bundle.userns()
+    with flagged_source(runtime.work / "src", flag) as source:
+        runtime.refuses(bundle.mount("/data", None, source, ["rbind", option]))
+
+
+@req("MO-6")
+@pytest.mark.parametrize(("flag", "option"), [("ro", "rw"), ("nosuid", "suid"), ("noexec", "exec")])
+def test_without_a_user_namespace_a_flag_of_the_source_can_go(runtime, bundle, flag, option):
+    with flagged_source(runtime.work / "src", flag) as source:
+        seen = runtime.report(bundle.mount("/data", None, source, ["rbind", option])).mount("/data").options
+    assert flag not in seen
+
+
 @req("MO-7")
 @pytest.mark.only_if("kernel:5.10")
 @pytest.mark.parametrize(

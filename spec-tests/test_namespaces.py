@@ -278,14 +278,27 @@ def test_as_many_mappings_as_the_kernel_takes(runtime, bundle):
     assert len(runtime.report(bundle.set("linux.uidMappings", lines)).file("uid_map").splitlines()) == 340
 
 
+@req("ID-4")
+@pytest.mark.only_if("tool:newuidmap")
+def test_user_namespace_without_mappings(runtime, bundle):
+    """runc refuses it; crun maps the caller's own id, and the caller's subordinate ids where there are any."""
+    bundle.ns("user").set("linux.resources", Unset)
+    bundle.get("mounts")[2]["options"].remove("gid=5")  # the tty group may have no mapping
+    result = runtime.try_run(bundle.probe("report"))
+    if result.code == 0:
+        first, *more = [line.split() for line in result.seen.file("uid_map").splitlines()]
+        assert first == ["0", "0", "1"]
+        assert [line[0] for line in more] in ([], ["1"])
+    else:
+        assert "mapping" in result.err
+
+
 @req("ID-4", "CR-7")
-@pytest.mark.parametrize("fault", ["none", "overlap", "size 0", "uid 0 unmapped", "user unmapped"])
+@pytest.mark.parametrize("fault", ["overlap", "size 0", "uid 0 unmapped", "user unmapped"])
 def test_user_namespace_that_cannot_be(runtime, bundle, fault):
     bundle.userns()
     one = {"containerID": 0, "hostID": 100000, "size": 10}
     match fault:
-        case "none":
-            bundle.set("linux.uidMappings", Unset).set("linux.gidMappings", Unset)
         case "overlap":
             bundle.set("linux.uidMappings", [one, {"containerID": 5, "hostID": 200000, "size": 10}])
         case "size 0":

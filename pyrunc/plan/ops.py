@@ -92,6 +92,8 @@ class Op:
         """Return what it is about, for a message: a path, a file system, a value."""
         if self.about:
             return self.about
+        if self.name == "SETATTR":
+            return _cleared(int(self.args[3]))  # type: ignore[arg-type]  # by the signature
         if self.name == "FSCONFIG":
             _, _, key, value = self.args
             return f"{key!s}={value!s}" if value else str(key)
@@ -102,6 +104,16 @@ class Op:
             if kind == "str":
                 return str(arg)
         return ""
+
+
+def _cleared(attrs: int) -> str:
+    """Return what a SETATTR takes away: the kernel may have locked it."""
+    from pyrunc.plan.kernel import MOUNT_ATTR__ATIME
+    from pyrunc.plan.names import TABLES
+
+    flags = attrs & ~MOUNT_ATTR__ATIME
+    names = "|".join([f"MS_{name}" for bit, name in TABLES["mattr"] if flags & bit])
+    return f"clear {names}" if flags else "atime" if attrs else ""
 
 
 @record

@@ -61,10 +61,15 @@ def _write(pid: int, name: str, text: str, at: str) -> None:
         raise OpError(f"{at}: write {name} {text.strip()!r}", error.errno or EPERM) from None
 
 
+def find_helper(name: str) -> str:
+    """Return the path of newuidmap or newgidmap, "" where it is not installed."""
+    return next((path for d in HELPER_DIRS if os.access(path := f"{d}/{name}", os.X_OK)), "")
+
+
 def _call_helper(pid: int, kind: str, mappings: Sequence[IDMapping], at: str) -> None:
     name = f"new{kind}map"
-    path = next((found for d in HELPER_DIRS if os.access(found := f"{d}/{name}", os.X_OK)), None)
-    if path is None:
+    path = find_helper(name)
+    if not path:
         raise HostError(f"{at}: more than your own id needs {name}: install uidmap (shadow-utils)")
     numbers = [str(n) for m in mappings for n in (m.container_id, m.host_id, m.size)]
     out = os.memfd_create("pyrunc-idmap", os.MFD_CLOEXEC)

@@ -91,6 +91,8 @@ def _setattr(step: Step, errno: int, _status: int, _output: Callable[[], str]) -
         return f"{step.where}: cannot map the ids of {what}{why}: {strerror(errno)}"
     if verb == "clear" and errno == EPERM:
         return f"{step.where}: cannot clear locked flags {what}: {strerror(errno)}"
+    if verb == "atime" and errno == EPERM:
+        return f"{step.where}: cannot change locked atime flags: {strerror(errno)}"
     return ""
 
 

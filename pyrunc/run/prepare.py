@@ -61,6 +61,10 @@ def load_spec(bundle: str, *, rootless: bool) -> tuple[bytes, Spec, list[str]]:
     TRACE.phase("read config.json")
     spec = parse_config(config)
     TRACE.phase("parse")
+    if any(namespace.type == "user" for namespace in spec.linux.namespaces) and not spec.linux.uid_mappings:
+        from pyrunc.run.defaultmap import with_default_maps
+
+        spec = with_default_maps(spec)
     warnings = check.check(spec, check.CheckFacts(bundle=bundle, rootless=rootless))
     check.check_bundle_paths(spec, bundle)
     if spec.process is None:  # valid by itself (PR-1), but what is created here is to be started

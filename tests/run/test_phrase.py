@@ -22,6 +22,17 @@ CASES = [
      'mounts[0].destination (/proc): filesystem "proc" must be mounted on ordinary directory'),
     (Step("OPEN", "mounts[1].destination", "/sys", "mounts[1].destination (/sys)"), errno.ENOTDIR,
      'mounts[1].destination (/sys): filesystem "sysfs" must be mounted on ordinary directory'),
+    (Step("SETATTR", "mounts[2].options", "clear MS_RDONLY", "mounts[2].options (/d)"), errno.EPERM,
+     "mounts[2].options (/d): cannot clear locked flags MS_RDONLY: operation not permitted"),
+    (Step("SETATTR", "mounts[2].options", "atime", "mounts[2].options (/d)"), errno.EPERM,
+     "mounts[2].options (/d): cannot change locked atime flags: operation not permitted"),
+    (Step("SETATTR", "mounts[2].options", "clear MS_RDONLY", "mounts[2].options (/d)"), errno.EINVAL,
+     "mounts[2].options (/d): setattr clear MS_RDONLY: invalid argument"),
+    (Step("SETATTR", "mounts[2].options", "idmap /src", "mounts[2].options (/d)"), errno.EINVAL,
+     ("mounts[2].options (/d): cannot map the ids of /src (its file system has no id-mapped mounts on this kernel): "
+     "invalid argument")),
+    (Step("SETATTR", "mounts[2].options", "idmap /src", "mounts[2].options (/d)"), errno.ENOMEM,
+     "mounts[2].options (/d): cannot map the ids of /src: cannot allocate memory"),
 ]  # fmt: skip
 
 

@@ -150,8 +150,6 @@ REFUSED = (
     # namespaces and mappings: NS-3, NS-8, ID-1, ID-3, ID-4
     ({"linux.namespaces+": [{"type": "pid"}]}, 'linux.namespaces[2].type: malformed spec file: duplicated ns "pid"'),
     ({"linux.namespaces+": [{"type": "ipc", "path": "x"}]}, 'linux.namespaces[2].path: "x" is not an absolute path'),
-    ({"linux.namespaces+": [USER]},
-     "linux.namespaces[2]: user namespaces enabled, but no namespace path to join nor mappings to apply specified"),
     ({"linux.namespaces+": [USER], "linux.uidMappings": [MAP]},
      "linux.gidMappings: required where the other mappings are given"),
     (mapped(linux__uidMappings=[{**MAP, "containerID": n, "hostID": n, "size": 1} for n in range(341)]),
@@ -353,11 +351,11 @@ ROOTLESS = CheckFacts(bundle="/bundle", rootless=True)
     [
         ({}, "linux.namespaces: rootless container requires user namespaces"),
         (
-            {"linux.namespaces+": [USER]},
+            {"linux.namespaces+": [USER], "linux.gidMappings": [MAP]},
             "linux.uidMappings: rootless containers requires at least one UID mapping",
         ),
         (
-            {"linux.namespaces+": [USER]},
+            {"linux.namespaces+": [USER], "linux.uidMappings": [MAP]},
             "linux.gidMappings: rootless containers requires at least one GID mapping",
         ),
         (
