@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import signal
 import time
 
 import pytest
 from lib import host
-from lib.runtime import poll
+from lib.runtime import new_id, poll, process_state
 
 req = pytest.mark.req
 TICKER = "i=0; while :; do i=$((i+1)); echo $i > /tick; sleep 0.02; done"
@@ -472,3 +473,41 @@ def test_update_of_paused_and_created_ones(runtime, bundle):
     assert control(other, "pids", "pids.max") == "22"
     other.delete()
     runtime.ok("resume", c.id)
+
+
+# ---- many at a time ----
+
+
+@req("CLI-REGEX-1")
+@pytest.mark.only_if("root")
+def test_kill_and_delete_by_expression(runtime, bundle):
+    names = [f"{new_id()}-{kind}" for kind in ("web-a", "web-b", "db")]
+    made = [runtime.detached(runtime.bundle().probe("hold"), ident=name) for name in names]
+    expression = f"^{names[0].rpartition('-st')[0]}.*web-[ab]$"
+    pids = [c.pid for c in made]
+    runtime.ok("kill", "--regex", expression, "KILL")
+    for c, pid in zip(made[:2], pids, strict=False):
+        c.wait(pid)
+    assert [c.status for c in made] == ["stopped", "stopped", "running"]
+    runtime.ok("delete", "--regex", expression)
+    assert runtime.states() == [names[2]]
+    assert runtime.cmd("delete", "-r", "[").code != 0
+    result = runtime.cmd("delete", "-r", "db$")
+    assert made[2].status == "running", result
+    runtime.ok("delete", "--force", "-r", "db$")
+    assert runtime.states() == []
+
+
+@req("CLI-DELETE-2", "CLI-KILL-3")
+@pytest.mark.parametrize("force", [[], ["--force"]], ids=["stopped", "force"])
+def test_delete_ends_what_the_first_process_has_left_behind(runtime, bundle, force):
+    c = runtime.running(bundle.drop_ns("pid").args("/bin/sh", "-c", "sleep 1000 & exec sleep 1001"))
+    assert poll(lambda: len(host.cgroup_of(c.pid, "pids").joinpath("cgroup.procs").read_text().split()) == 2)
+    first = c.pid
+    other = next(pid for pid in pids_of(c) if pid != first)
+    os.kill(first, signal.SIGKILL)
+    c.wait(first)
+    assert process_state(other) not in {None, "Z"}
+    c.delete(*force)
+    c.wait(other)
+    assert not c.exists()

@@ -57,6 +57,11 @@ PRESERVE_FDS: Option = (
 )  # fmt: skip
 FORMAT: Option = ("format", "f", "str", "table", "FORMAT", "table or json")
 
+REGEX: Option = (
+    "regex", "r", "bool", False, "",
+    "the id is a regular expression: all containers in whose ids it is found",
+)  # fmt: skip
+
 CREATE: tuple[Option, ...] = (
     BUNDLE,
     ("console-socket", "", "str", "", "PATH", "Unix socket that receives the master end of the terminal"),
@@ -104,7 +109,7 @@ COMMANDS: dict[str, Command] = {
     "create": (ID, 1, 1, "create a container", CREATE),
     "delete": (
         ID, 1, 1, "delete what is held for a container",
-        (("force", "f", "bool", False, "", "kill the container first if it is still running"),),
+        (("force", "f", "bool", False, "", "kill the container first if it is still running"), REGEX),
     ),
     "events": (
         ID, 1, 1, "show what a container uses, and when it runs out of memory",
@@ -116,7 +121,7 @@ COMMANDS: dict[str, Command] = {
     "features": ("", 0, 0, "show the enabled features", ()),
     "kill": (
         f"{ID} [signal]", 1, 2, "send a signal (default: SIGTERM) to the container's first process",
-        (("all", "a", "bool", False, "", ""),),
+        (("all", "a", "bool", False, "", ""), REGEX),
     ),
     "list": (
         "", 0, 0, "list the containers below the root",

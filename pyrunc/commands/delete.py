@@ -13,7 +13,7 @@ from pyrunc.state import CGROUP, NO_SUCH, STATE, open_root
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.commands import Args
-    from pyrunc.state import Entry
+    from pyrunc.state import Entry, StateRoot
 
 PATIENCE = 10.0
 """Seconds to wait for another command to leave the container alone."""
@@ -23,13 +23,22 @@ PAUSE = 0.01
 def run(args: Args) -> int:
     """Delete the container. An unknown one is an error, and a success with --force."""
     name, force = args.positionals[0], bool(args.options["force"])
+    root = open_root(args)
+    if args.options["regex"]:
+        from pyrunc.commands.choose import for_each
+
+        return for_each(root, name, lambda one: _delete_by_name(root, one, force=force))
     try:
-        with open_root(args).open_directory(name) as entry:
-            _delete(entry, force=force)
+        _delete_by_name(root, name, force=force)
     except StateError as error:
         if not (force and str(error) == NO_SUCH):
             raise
     return 0
+
+
+def _delete_by_name(root: StateRoot, name: str, *, force: bool) -> None:
+    with root.open_directory(name) as entry:
+        _delete(entry, force=force)
 
 
 def _delete(entry: Entry, *, force: bool) -> None:

@@ -9,7 +9,7 @@ from pyrunc.state import open_root
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.commands import Args
-    from pyrunc.state import Entry
+    from pyrunc.state import Entry, StateRoot
 
 SIGKILL, SIGTERM, LAST = 9, 15, 64
 NOT_RUNNING = "container not running"
@@ -21,15 +21,23 @@ NO_CGROUP = (
 def run(args: Args) -> int:
     """Send the signal. Raises StateError when the container does not run; with --all that is a success."""
     name, *rest = args.positionals
-    with open_root(args).open(name) as entry:
-        number = parse_signal(rest[0]) if rest else SIGTERM
-        status = entry.status()
-        try:
-            kill(entry, number, status)
-        except StateError as error:
-            if not (args.options["all"] and str(error) == NOT_RUNNING):
-                raise
+    root, signal = open_root(args), rest[0] if rest else ""
+    if args.options["regex"]:
+        from pyrunc.commands.choose import for_each
+
+        return for_each(root, name, lambda one: _kill_by_name(root, one, signal))
+    try:
+        _kill_by_name(root, name, signal)
+    except StateError as error:
+        if not (args.options["all"] and str(error) == NOT_RUNNING):
+            raise
     return 0
+
+
+def _kill_by_name(root: StateRoot, name: str, signal: str) -> None:
+    with root.open(name) as entry:
+        number = parse_signal(signal) if signal else SIGTERM
+        kill(entry, number, entry.status())
 
 
 def parse_signal(text: str) -> int:

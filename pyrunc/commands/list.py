@@ -37,7 +37,12 @@ def run(args: Args) -> int:
     elif form == "json":
         write(dumps(states or None, go_html_escape=True) + "\n")
     else:
-        write(table([HEADER, *([log.escape(str(state[name])) for name in COLUMNS] for state in states)]))
+        text = table([HEADER, *([log.escape(str(state[name])) for name in COLUMNS] for state in states)])
+        if os.isatty(1):
+            from pyrunc.commands.look import list_for_terminal
+
+            text = list_for_terminal(text, [str(state["status"]) for state in states])
+        write(text)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyrunc import _os as os
 from pyrunc.commands import write
 from pyrunc.consts import SPEC_VERSION
 from pyrunc.spec.jsontext import dumps
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
 def run(args: Args) -> int:
     """Print the state, without a final newline, as runC does."""
     with open_root(args).open(args.positionals[0]) as entry:
-        write(dumps(state_of(entry), "  ", go_html_escape=True))
+        state = state_of(entry)
+    text = dumps(state, "  ", go_html_escape=True)
+    if os.isatty(1):
+        from pyrunc.commands.look import state_for_terminal
+
+        text = state_for_terminal(text, str(state["status"]))
+    write(text)
     return 0
 
 

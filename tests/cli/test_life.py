@@ -432,7 +432,7 @@ def test_delete_does_not_wait_for_ever(
     fcntl.flock(fd, fcntl.LOCK_EX)
     monkeypatch.setattr(delete, "PATIENCE", 0.2)
     args = Args("pyrunc", "delete")
-    args.root, args.positionals, args.options = str(containers.root), [name], {"force": True}
+    args.root, args.positionals, args.options = str(containers.root), [name], {"force": True, "regex": False}
     try:
         with pytest.raises(Exception, match="another command is still working on it"):
             delete.run(args)
