@@ -114,6 +114,20 @@ def pressure(text: str) -> Section | None:
     return {kind: made.get(kind, zero) for kind in ("some", "full")} if made else None
 
 
+def pressures_of(manager: Manager) -> dict[str, float]:
+    """Return how much of the last ten seconds some task stood waiting for CPU, memory and I/O, in percent.
+
+    The unified hierarchy of a hybrid host has that too, which runc does not look at.
+    """
+    places = [place for place in manager.places if not place.controllers]
+    found: dict[str, float] = {}
+    for kind in ("cpu", "memory", "io") if places else ():
+        section = pressure(_reader(manager, lambda _controller: places[0])(kind, f"{kind}.pressure"))
+        if section is not None:
+            found[kind] = section["some"]["avg10"]
+    return found
+
+
 def cpu_list(text: str) -> list[int]:
     """Return the numbers of "0-3,7"."""
     numbers: list[int] = []

@@ -42,6 +42,7 @@ ARGUMENTS: dict[str, str] = {
     "run": NEW_ID,
     "start": CONTAINER_ID,
     "state": CONTAINER_ID,
+    "top": 'The root is given by the global option "--root".',
     "update": CONTAINER_ID,
     "validate": 'Where "[bundle]" is the path of the bundle (default: the current directory).',
 }
@@ -86,6 +87,10 @@ The spec command writes a file named "config.json" to begin with: it runs "sh" o
 terminal in the root file system "rootfs". Edit it to your needs.""",
     "start": "The start command runs the program of a container that was made by the create command.",
     "state": "The state command prints the current state of a container as JSON.",
+    "top": """\
+The top command shows CPU time, memory, processes, I/O, throttling and pressure (the
+share of the last ten seconds in which some task had to wait) of all containers, the
+busiest first, until q is pressed. Without a terminal it shows them once.""",
     "update": """\
 The update command changes limits of a container that is not stopped: those given by
 options, or else those in a JSON file of the form of "linux.resources" in config.json. What

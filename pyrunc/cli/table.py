@@ -151,6 +151,13 @@ COMMANDS: dict[str, Command] = {
     ),
     "start": (ID, 1, 1, "run the program of a created container", ()),
     "state": (ID, 1, 1, "show the state of a container", ()),
+    "top": (
+        "", 0, 0, "show what all containers use",
+        (
+            ("interval", "", "duration", "2s", "TIME", "how often to look"),
+            ("once", "", "bool", False, "", "show it once, and end"),
+        ),
+    ),
     "update": (ID, 1, 1, "change the limits of a container", UPDATE),
     "validate": ("[bundle]", 0, 1, "check a bundle's configuration and report every fault", ()),
 }  # fmt: skip

@@ -53,6 +53,7 @@ COMMANDS = [
     "spec",
     "start",
     "state",
+    "top",
     "update",
     "validate",
 ]
