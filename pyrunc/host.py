@@ -286,6 +286,15 @@ def parse_proc_mounts(mountinfo: bytes) -> tuple[str, ...]:
     return tuple(points)
 
 
+def find_resctrl(proc: str = "/proc") -> str:
+    """Return where the whole of resctrl is mounted, "" when it is not. Raises HostError."""
+    for line in _read(f"{proc}/self/mountinfo").splitlines():
+        fields = line.split(b" ")
+        if b" - resctrl " in line and fields[3] == b"/":
+            return _unescape(fields[4])
+    return ""
+
+
 # A recorded host, for `pyrunc plan --save-host FILE` and `--host FILE`.
 
 

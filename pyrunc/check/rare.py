@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 # config asks for it. Delete a line when the part is built.
 UNSUPPORTED: tuple[tuple[str, Callable[[Spec], object]], ...] = (
     ("linux.seccomp", lambda spec: spec.linux.seccomp),
-    ("linux.intelRdt", lambda spec: spec.linux.intel_rdt),
     ("linux.memoryPolicy", lambda spec: spec.linux.memory_policy),
     ("linux.mountLabel", lambda spec: spec.linux.mount_label),
     ("process.apparmorProfile", lambda spec: spec.process and spec.process.apparmor_profile),

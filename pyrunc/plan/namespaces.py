@@ -42,6 +42,10 @@ def join_cgroup(c: Context) -> None:
         c.b.write(c.b.input(f"cgroup:{path}"), b"0", "linux.cgroupsPath")
         c.b.about(path)
     c.b.rpc("join", "linux.cgroupsPath")
+    if c.spec.linux.intel_rdt is not None:
+        from pyrunc.plan.resctrl import join_class
+
+        join_class(c, c.spec.linux.intel_rdt)
     c.b.umask(0, "process.user.umask")  # modes are what the plan says until the program's own umask is set
 
 

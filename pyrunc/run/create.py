@@ -28,10 +28,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pyrunc.cgroup.resctrl import Resctrl
     from pyrunc.run.netdev import NetDevices
     from pyrunc.run.phrase import Step
     from pyrunc.run.prepare import Prepared
     from pyrunc.run.sources import Sources
+    from pyrunc.spec.model import IntelRdt
     from pyrunc.state import Entry, StateRoot
 
 
@@ -60,6 +62,7 @@ class Creation:
         self.limited = False
         self.hooks_ran = False
         self.devices: NetDevices | None = None
+        self.resctrl: Resctrl | None = None
         self.pid_file_written = False
         self.output = HookOutput()
         self.master: _socket.socket | None = None
@@ -78,6 +81,8 @@ class Creation:
             rootless=prepared.request.rootless,
         )
         prepared.manager.create()
+        if self.spec.linux.intel_rdt is not None:
+            self._make_resctrl(self.spec.linux.intel_rdt)
         TRACE.phase("state and cgroup directories")
         self.inputs = self._open_inputs()
         self.child = launch(
@@ -97,13 +102,15 @@ class Creation:
         if self.devices is not None:
             self.devices.close()  # from here on the devices are the container's, and the kernel's when it ends
             self.devices = None
+        if self.resctrl is not None:
+            self._keep_class(self.resctrl)
         return self.talk
 
     def _conversation(self, child: Child) -> Conversation:
         handlers = {
             "join": self._join, "maps": self._maps, "prepared": self._prepared,
             "hook": self._hook, "env": self._env, "ready": self._ready, "start": self._start, "source": self._source,
-            "netdev": self._netdev,
+            "netdev": self._netdev, "resctrl": self._resctrl,
         }  # fmt: skip
         talk = Conversation(child.talk, self.step, handlers)
         talk.on_pid = self._forked
@@ -159,6 +166,25 @@ class Creation:
         if not self.prepared.plan.forks and self.talk is not None:
             self._limit()  # before the answer: half-written device rules would refuse the nodes that are made next
             self.talk.idle = self._settle
+        return ()
+
+    def _make_resctrl(self, rdt: IntelRdt) -> None:
+        """Make the groups of resctrl, after writing down what is not there yet: whatever kills us, `delete` removes it."""
+        from pyrunc.cgroup.resctrl import open_resctrl
+
+        self.resctrl = open_resctrl(rdt, self.entry.name)
+        self.entry.write_groups(self.resctrl.path, self.resctrl.expected())
+        self.resctrl.create()
+
+    def _keep_class(self, groups: Resctrl) -> None:
+        """Let a class with a name of its own outlive the container (RT-12); until now it went with a failed creation."""
+        path, made = self.entry.read_groups()
+        self.entry.write_groups(path, [group for group in made if group not in groups.kept()])
+
+    def _resctrl(self, _step: Step, _fd: int) -> Sequence[int]:
+        """Put the executor into its groups of resctrl."""
+        if self.resctrl is not None:
+            self.resctrl.join(self.pid)
         return ()
 
     def _settle(self) -> None:

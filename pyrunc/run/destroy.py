@@ -36,6 +36,11 @@ def destroy(entry: Entry, hooks: Hooks | None, *, manager: Manager | None = None
     if begun and (entry.is_begun() or manager.created):
         manager.kill(_signal.SIGKILL)  # with a pid namespace of its own nothing is left by now
     manager.delete()
+    _, groups = entry.read_groups()
+    if groups:
+        from pyrunc.cgroup import resctrl
+
+        resctrl.remove(groups)
     entry.remove()
     run_poststop(entry, hooks)
 

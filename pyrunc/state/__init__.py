@@ -57,6 +57,7 @@ NAME_MAX = 255
 NO_SUCH = "container does not exist"
 NOT_RUNNING = "container not running"
 CONFIG, CGROUP, START, SOCKET = "config.json", "cgroup.json", "start.json", "start.sock"
+RESCTRL = "resctrl.json"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIMIT = 64 << 20
 
@@ -376,6 +377,23 @@ class Entry:
         value = loads(self.read(START), START)
         assert isinstance(value, dict)
         return value["first"], value["steps"]
+
+    # Groups of resctrl, in a file of their own: few containers have any.
+
+    def write_groups(self, path: str, made: Sequence[str]) -> None:
+        """Keep the class of resctrl that the container is in, and the directories to remove with it, innermost first."""
+        self.write(RESCTRL, dumps({"path": path, "made": list(made)}).encode("utf-8", "surrogateescape"))
+
+    def read_groups(self) -> tuple[str, list[str]]:
+        """Return what write_groups wrote; "" and nothing without it. Raises StateError."""
+        try:
+            data = self.read(RESCTRL)
+        except FileNotFoundError:
+            return "", []
+        match loads(data, f"container {self.name}: {RESCTRL}"):
+            case {"path": str(path), "made": list(made)} if is_sound(made):
+                return path, made
+        raise StateError(f"container {self.name}: {RESCTRL}: damaged")
 
     # The end.
 

@@ -156,6 +156,17 @@ def network_devices_joined() -> Case:
 
 
 @case
+def resctrl() -> Case:
+    config = namespaces(minimal(), "mount", "pid")
+    config["linux"]["intelRdt"] = {
+        "l3CacheSchema": "L3:0=f",
+        "memBwSchema": "MB:0=50",
+        "enableMonitoring": True,
+    }
+    return Case(config)
+
+
+@case
 def terminal() -> Case:
     config = base()
     config["process"] |= {"terminal": True, "consoleSize": {"height": 10, "width": 110}}
