@@ -63,6 +63,8 @@ class Host:
     cgroup: CgroupLayout
     proc_mounts: tuple[str, ...] = ()
     """Mount points, deepest first, of every proc and sysfs of which all is visible; for --no-pivot only."""
+    setgroups: bool = True
+    """setgroups(2) is allowed; in a user namespace it may have been given up, for all namespaces below as well."""
 
 
 MINIMUM = (5, 14)
@@ -82,11 +84,12 @@ def probe(*, mounts: bool = False, proc: str = "/proc", release: str = "") -> Ho
     kernel = parse_release(release or os.uname().release)
     status = parse_status(_read(f"{proc}/self/status"))
     table = _read(f"{proc}/self/mountinfo")
+    in_userns = _read(f"{proc}/self/uid_map").split() != _WHOLE_UID_MAP
     return Host(
         kernel=kernel,
         euid=os.geteuid(),
         egid=os.getegid(),
-        in_userns=_read(f"{proc}/self/uid_map").split() != _WHOLE_UID_MAP,
+        in_userns=in_userns,
         umask=status[0],
         effective=status[1],
         bounding=status[2],
@@ -94,6 +97,7 @@ def probe(*, mounts: bool = False, proc: str = "/proc", release: str = "") -> Ho
         rlimits=parse_limits(_read(f"{proc}/self/limits")),
         cgroup=parse_layout(table, _read_cgroup(proc)),
         proc_mounts=parse_proc_mounts(table) if mounts else (),
+        setgroups=not in_userns or _read(f"{proc}/self/setgroups").strip() != b"deny",
     )
 
 
@@ -304,6 +308,8 @@ def to_dict(host: Host) -> dict[str, object]:
     facts["kernel"] = list(host.kernel)
     facts["rlimits"] = {str(number): list(pair) for number, pair in host.rlimits.items()}
     facts["proc_mounts"] = list(host.proc_mounts)
+    if host.setgroups:
+        facts.pop("setgroups", None)  # only its absence is worth a line
     layout = host.cgroup
     facts["cgroup"] = {
         "mode": layout.mode,
@@ -329,6 +335,7 @@ def from_dict(facts: object) -> Host:
         rlimits={_rlimit_number(key): _rlimit_pair(rlimits, key) for key in rlimits},
         cgroup=_layout_from(_expect(table.get("cgroup"), dict, "cgroup", "an object")),
         proc_mounts=tuple([_path(point, f"proc_mounts[{index}]") for index, point in enumerate(points)]),
+        setgroups=_expect(table.get("setgroups", True), bool, "setgroups", "true or false"),
         **{name: _number(table.get(name), name) for name in _NUMBERS},
     )
 

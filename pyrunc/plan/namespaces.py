@@ -77,6 +77,8 @@ def setgroups_denied(gids: Sequence[IDMapping], host: Host) -> bool:
 
 def may_set_groups(c: Context) -> bool:
     """Tell whether SETGROUPS is possible in the container's user namespace."""
+    if "user" not in c.joined and not c.host.setgroups:
+        return False
     return not ("user" in c.made and setgroups_denied(c.spec.linux.gid_mappings, c.host))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from _struct import pack
 from errno import EACCES, EBADF, EPERM
 
+from pyrunc.plan.filesystem import fail
 from pyrunc.plan.kernel import O_PATH_DIR, PR_SET_KEEPCAPS
 from pyrunc.plan.namespaces import may_set_groups
 from pyrunc.plan.security import Sets
@@ -86,6 +87,8 @@ def become_user(c: Context) -> None:
         b.setgroups(pack(f"={len(groups)}I", *groups), "process.user.additionalGids")
         if not groups and "user" in c.joined:
             b.tolerate(EPERM)  # setgroups may be denied in a user namespace that somebody else made
+    elif user.additional_gids:
+        raise fail("process.user.additionalGids", "setgroups is denied in this user namespace")
     b.setres(user.uid, user.gid, "process.user")
     b.capset(sets.effective, sets.permitted, sets.inheritable, sets.ambient, at)
     if user.uid:

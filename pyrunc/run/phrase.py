@@ -96,12 +96,27 @@ def _setattr(step: Step, errno: int, _status: int, _output: Callable[[], str]) -
     return ""
 
 
+def _fsconfig(step: Step, errno: int, _status: int, _output: Callable[[], str]) -> str:
+    key, _, number = step.subject.partition("=")
+    if errno == EINVAL and key in {"uid", "gid"} and number.isdecimal():
+        return f"{step.where}: fsconfig {step.subject}: is {key} {number} mapped in the user namespace?: {strerror(errno)}"
+    return ""
+
+
 _NOT_MAPPED = {
     EINVAL: " (its file system has no id-mapped mounts on this kernel)",
     EPERM: " (it is mapped already, or its file system belongs to another user namespace)",
 }
 
-_SPECIAL = {"MOVE": _move, "SETATTR": _setattr, "FIND": _find, "EXEC": _exec, "SPAWN": _spawn, "OPEN": _open}
+_SPECIAL = {
+    "MOVE": _move,
+    "SETATTR": _setattr,
+    "FSCONFIG": _fsconfig,
+    "FIND": _find,
+    "EXEC": _exec,
+    "SPAWN": _spawn,
+    "OPEN": _open,
+}
 
 
 def hook_of(at: str) -> tuple[str, int]:

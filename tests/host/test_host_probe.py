@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -141,6 +142,21 @@ def test_probe_agrees_with_this_process() -> None:
     assert here.kernel >= host.MINIMUM
     assert here.bounding < 1 << (here.last_cap + 1)
     assert here.proc_mounts == ()
+
+
+@pytest.mark.parametrize(
+    ("uid_map", "setgroups", "allowed"),
+    [("0 0 4294967295", "allow", True), ("0 1000 1", "deny", False), ("0 1000 65536", "allow", True)],
+)
+def test_setgroups_may_be_denied(tmp_path: Path, uid_map: str, setgroups: str, allowed: bool) -> None:
+    own = tmp_path / "self"
+    own.mkdir()
+    for name in ("status", "mountinfo", "limits", "cgroup"):
+        (own / name).write_bytes(Path(f"/proc/self/{name}").read_bytes())
+    (own / "uid_map").write_text(f"{uid_map}\n")
+    (own / "setgroups").write_text(f"{setgroups}\n")
+
+    assert host.probe(proc=os.fspath(tmp_path)).setgroups == allowed
 
 
 def test_proc_mounts_deepest_first_and_only_whole_ones() -> None:

@@ -100,6 +100,12 @@ def rootless() -> Case:
 
 
 @case
+def nested_without_setgroups() -> Case:
+    """Root of a user namespace that an ordinary user made (`unshare -Ur`)."""
+    return Case(base(), {"in_userns": True, "setgroups": False})
+
+
+@case
 def userns_without_net_and_ipc() -> Case:
     config = namespaces(userns(base()), "user", "mount", "uts")
     return Case(config)

@@ -131,6 +131,16 @@ def test_what_cannot_be_asked_of_the_kernel_is_an_error(config: dict[str, object
     assert [fault.at for fault in caught.value.faults] == [at]
 
 
+def test_groups_where_setgroups_is_denied() -> None:
+    """They are refused when they cannot be set, and without any nothing is set."""
+    host = type(HOST)(**(HOST.__dict__ | {"in_userns": True, "setgroups": False}))
+    config = base()
+    assert "SETGROUPS" not in [op.name for op in compile_config(config, host).ops]
+    config["process"]["user"]["additionalGids"] = [5]
+    with pytest.raises(SpecError, match="additionalGids: setgroups is denied in this user namespace"):
+        compile_config(config, host)
+
+
 def test_no_cgroup_hierarchy() -> None:
     """A cgroup mount on a host without cgroups is refused."""
     from pyrunc.host import CgroupLayout

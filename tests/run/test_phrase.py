@@ -24,6 +24,8 @@ CASES = [
      'mounts[1].destination (/sys): filesystem "sysfs" must be mounted on ordinary directory'),
     (Step("SETATTR", "mounts[2].options", "clear MS_RDONLY", "mounts[2].options (/d)"), errno.EPERM,
      "mounts[2].options (/d): cannot clear locked flags MS_RDONLY: operation not permitted"),
+    (Step("FSCONFIG", "mounts[2].options", "gid=5", "mounts[2].options (/dev/pts)"), errno.EINVAL,
+     "mounts[2].options (/dev/pts): fsconfig gid=5: is gid 5 mapped in the user namespace?: invalid argument"),
     (Step("SETATTR", "mounts[2].options", "atime", "mounts[2].options (/d)"), errno.EPERM,
      "mounts[2].options (/d): cannot change locked atime flags: operation not permitted"),
     (Step("SETATTR", "mounts[2].options", "clear MS_RDONLY", "mounts[2].options (/d)"), errno.EINVAL,
