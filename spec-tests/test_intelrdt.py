@@ -1,4 +1,4 @@
-"""linux.intelRdt as far as a host without resctrl can tell: it is refused there, and so are values that are none."""
+"""linux.intelRdt. A host without resctrl can only tell that it is refused there, and that values are refused that are none."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pathlib
 import pytest
 
 req = pytest.mark.req
+with_resctrl = pytest.mark.only_if("resctrl")
+TOP = pathlib.Path("/sys/fs/resctrl")
 MOUNTED = " - resctrl " in pathlib.Path("/proc/self/mountinfo").read_text()
 without_resctrl = pytest.mark.skipif(MOUNTED, reason="needs a host without resctrl")
 
@@ -47,3 +49,76 @@ def test_unset_touches_nothing(runtime, bundle):
     before = seen()
     runtime.run(bundle.probe("report"))
     assert seen() == before
+
+
+def line_of(group: pathlib.Path, resource: str) -> str:
+    """The line of a resource in the schemata of a group, without padding."""
+    lines = [line.strip() for line in (group / "schemata").read_text().splitlines()]
+    return next((line for line in lines if line.startswith(f"{resource}:")), "")
+
+
+def tasks(group: pathlib.Path) -> list[int]:
+    return [int(line) for line in (group / "tasks").read_text().split()]
+
+
+@req("RT-1", "RT-9", "RT-12")
+@with_resctrl
+def test_class_with_the_name_of_the_container(runtime, bundle):
+    c = runtime.running(bundle.set("linux.intelRdt", {}).probe("hold"))
+    assert c.pid in tasks(TOP / c.id)
+    c.stop()
+    assert c.delete().code == 0
+    assert not (TOP / c.id).exists()
+
+
+@req("RT-4")
+@with_resctrl
+def test_class_of_the_root(runtime, bundle):
+    c = runtime.running(bundle.set("linux.intelRdt", {"closID": "/"}).probe("hold"))
+    assert c.pid in tasks(TOP)
+
+
+@req("RT-11", "RT-12")
+@with_resctrl
+def test_class_that_must_be_there(runtime, bundle):
+    group = TOP / f"st-{os.getpid()}-class"
+    bundle.set("linux.intelRdt", {"closID": group.name}).probe("hold")
+    runtime.refuses(bundle)
+    group.mkdir()
+    try:
+        c = runtime.running(bundle)
+        assert c.pid in tasks(group)
+        c.stop()
+        assert c.delete().code == 0
+        assert group.exists()
+    finally:
+        group.rmdir()
+
+
+@req("RT-7", "RT-10")
+@with_resctrl
+def test_class_is_made_and_then_compared(runtime, bundle):
+    root = next((line for line in (line_of(TOP, "L3"), line_of(TOP, "MB")) if line), "")
+    key = "l3CacheSchema" if root.startswith("L3:") else "memBwSchema"
+    group = TOP / f"st-{os.getpid()}-class"
+    try:
+        runtime.running(bundle.set("linux.intelRdt", {"closID": group.name, key: root}).probe("hold"))
+        assert line_of(group, root[:2]) == root
+        runtime.running(
+            runtime.bundle().set("linux.intelRdt", {"closID": group.name, key: root}).probe("hold")
+        )
+        other = root.replace(root.rpartition("=")[2], "1" if key == "l3CacheSchema" else "10")
+        runtime.refuses(runtime.bundle().set("linux.intelRdt", {"closID": group.name, key: other}))
+    finally:
+        runtime.clean_containers()
+        group.rmdir()
+
+
+@req("RT-13")
+@with_resctrl
+def test_monitoring_group(runtime, bundle):
+    c = runtime.running(bundle.set("linux.intelRdt", {"closID": "/", "enableMonitoring": True}).probe("hold"))
+    assert c.pid in tasks(TOP / "mon_groups" / c.id)
+    c.stop()
+    assert c.delete().code == 0
+    assert not (TOP / "mon_groups" / c.id).exists()

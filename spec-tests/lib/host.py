@@ -179,6 +179,7 @@ def missing(fact: str) -> str | None:
         "fs": lambda: re.search(
             rf"\t{argument}$", pathlib.Path("/proc/filesystems").read_text(), re.MULTILINE
         ),
+        "resctrl": lambda: os.path.isfile("/sys/fs/resctrl/schemata"),
         "net": lambda: _has_link_type(argument),
         "v1": lambda: (
             _has_control_file(*argument.split("/")) if "/" in argument else argument in hierarchies()
@@ -197,6 +198,7 @@ def missing(fact: str) -> str | None:
         "tool": f"the program {argument}",
         "ns": f"{argument} namespaces in the kernel",
         "fs": f"the file system {argument} in the kernel",
+        "resctrl": "a processor with resctrl, mounted on /sys/fs/resctrl",
         "net": f"network devices of type {argument} in the kernel",
         "v1": f"cgroup v1 {argument}",
         "not-v1": f"that cgroup v1 has no {argument}",
