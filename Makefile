@@ -20,7 +20,7 @@ LOGS    := build/log
 SOURCES := $(shell find csrc pyrunc -name '*.py' -o -name '*.[ch]') $(wildcard setup.py pyproject.toml MANIFEST.in)
 SAMPLES := bundles/make-rootfs $(wildcard bundles/*/inside)
 
-DEBS      := gcc libc6-dev linux-libc-dev busybox-static $(if $(PYTHON),,python3 python3-dev python3-venv)
+DEBS      := gcc libc6-dev linux-libc-dev libseccomp2 busybox-static $(if $(PYTHON),,python3 python3-dev python3-venv)
 DEBS_TEST := $(DEBS) runc crun uidmap iproute2 util-linux strace
 
 # $(call logged,name) after a command keeps its output in a file; a failure is one line, the first that speaks of an error.

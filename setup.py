@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 CSRC = Path("csrc")
-EXECUTOR = "init check ops path copy talk program freestanding"
+EXECUTOR = "init check ops path copy talk program seccomp freestanding"
 LAUNCHER = "launcher freestanding"
 WARNINGS = "-std=gnu11 -Wall -Wextra -Wconversion"
 # They come after the user's CFLAGS: a distribution's hardening flags call into a C library.

@@ -17,6 +17,7 @@ struct run {
   unsigned int op; /* index of the operation under way */
   int status;      /* of the child that SPAWN waited for */
   int slot[PLAN_SLOTS];
+  const char **argv, **envp; /* once EXEC is prepared */
 };
 
 static inline int fd_at(const struct run *run, unsigned long long slot) {
@@ -32,6 +33,7 @@ static inline unsigned int length_in(unsigned long long bytes) { return (unsigne
 /* init.c */
 void tell(struct run *run, unsigned int kind, int value, unsigned long long ns);
 int default_signals(void);
+_Noreturn void fail(struct run *run, long error);
 
 /* check.c */
 long plan_check(struct plan *plan, const void *data, size length);
@@ -55,7 +57,11 @@ long wait_for_go(struct run *run, int listener);
 /* program.c */
 long spawn(struct run *run, const struct plan_record *op);
 long find(const char *candidates, unsigned int count);
+long prepare_exec(struct run *run, const struct plan_record *op);
 long execute(struct run *run, const struct plan_record *op);
+
+/* seccomp.c */
+long filter(struct run *run, const struct plan_record *op);
 
 /* ops.c */
 long run_op(struct run *run, const struct plan_record *op);

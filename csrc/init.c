@@ -14,7 +14,7 @@ void tell(struct run *run, unsigned int kind, int value, unsigned long long ns) 
   SYS(sendto, run->slot[SLOT_TALK], &message, sizeof(message), MSG_NOSIGNAL, 0, 0);
 }
 
-_Noreturn static void fail(struct run *run, long error) {
+_Noreturn void fail(struct run *run, long error) {
   tell(run, TALK_ERROR, (int)-error, 0);
   leave(1);
 }
@@ -50,7 +50,7 @@ static void fill(struct run *run, unsigned int slot, long fd) {
 }
 
 static int uses_empty_slot(const struct run *run, const struct plan_record *op) {
-  for (unsigned int k = 0; op->code != OP_CLOSE && k < 5; k++)
+  for (unsigned int k = 0; op->code != OP_CLOSE && !run->argv && k < 5; k++)
     if (run->plan.slots[op->code] >> k & 1 && op->a[k] < PLAN_SLOTS && run->slot[op->a[k]] < 0)
       return 1;
   return 0;

@@ -234,6 +234,8 @@ OPERATION(CHDIR) {
   return cwd[0] == '/' ? 0 : -EXDEV;
 }
 
+OPERATION(SECCOMP) { return filter(run, op); }
+
 OPERATION(MKPATH) {
   return make_path(fd_at(run, op->a[0]), text_at(run, op->a[1]), (int)op->a[2], (unsigned int)op->a[3]);
 }

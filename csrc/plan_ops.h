@@ -9,7 +9,7 @@
  * Types: slot (a slot, or SLOT_CWD, or SLOT_NONE where the text allows it) · path, str (offset of a NUL-terminated string
  * in the blob; both are strings, path says that it is one) · bytes, strs (offset in the low 32 bits; length in bytes, or
  * count of NUL-terminated strings, in the high 32) · fd (a raw descriptor number) · int, oct, hex, dev, id, tag and
- * the names of flag tables (open, resolve, tree, fscmd, mattr, how, clone, prctl, rlimit, caps, ioctl, umount, magic),
+ * the names of flag tables (open, resolve, tree, fscmd, mattr, how, clone, prctl, rlimit, caps, ioctl, umount, magic, filter),
  * which are plain numbers here and tell Python how to print them.
  */
 #ifndef PYRUNC_PLAN_OPS_H
@@ -72,6 +72,9 @@
      "join a new session keyring and set its permissions: the id between the two calls is a value, not an fd") \
   OP(CHDIR, "path:path", \
      "chdir(2), then prove by getcwd(2) that it lies inside the root: through a leaked fd it might not (CVE-2024-21626)") \
+  OP(SECCOMP, "flags:filter program:bytes agent:slot state:slot", \
+     "seccomp(2) with SECCOMP_SET_MODE_FILTER. With an agent, a thread that has no filter sends it the listener and the " \
+     "text of `state`, then closes both: the filter may forbid whatever that takes. Before EXEC, that is made ready first") \
   /* composites */ \
   OP(MKPATH, "> dir:slot path:path kind:int mode:oct", \
      "make what is missing of a path below a slot and open its last part (O_PATH): a directory (kind 0) or a file (kind 1). " \

@@ -115,18 +115,26 @@ static long map_environment(int *slot, const char **strings, size *count) {
   return length && (*strings)[length - 1] ? -EINVAL : 0;
 }
 
-/* The conversation closes itself with success: that is how the parent learns of it. */
-long execute(struct run *run, const struct plan_record *op) {
-  const char *env = "", **envp, *candidate = text_at(run, op->a[0]);
+/* What EXEC needs but the call itself: a SECCOMP just before it does this while everything is still allowed. */
+long prepare_exec(struct run *run, const struct plan_record *op) {
+  const char *env = "";
   size variables = 0;
-  long found = -ENOENT;
   if (op->a[2] < PLAN_SLOTS)
     TRY(map_environment(&run->slot[op->a[2]], &env, &variables));
-  long argv = vectors(text_at(run, op->a[1]), length_in(op->a[1]), env, variables, &envp);
+  long argv = vectors(text_at(run, op->a[1]), length_in(op->a[1]), env, variables, &run->envp);
   TRY(argv);
-  default_signals();
+  run->argv = (const char **)argv;
+  return default_signals();
+}
+
+/* The conversation closes itself with success: that is how the parent learns of it. */
+long execute(struct run *run, const struct plan_record *op) {
+  const char *candidate = text_at(run, op->a[0]);
+  long found = -ENOENT;
+  if (!run->argv)
+    TRY(prepare_exec(run, op));
   for (unsigned int i = length_in(op->a[0]); i--; candidate += length_of(candidate) + 1) {
-    long error = SYS(execve, candidate, argv, envp);
+    long error = SYS(execve, candidate, run->argv, run->envp);
     if (!is_error(error, ENOENT) && !is_error(error, ENOTDIR) && !is_error(error, EACCES))
       return error;
     found = is_error(error, EACCES) || length_in(op->a[0]) == 1 ? error : found;

@@ -4,6 +4,7 @@
  * Python is copied, nothing of Python runs after the clone. The child makes system calls only, on a stack of its own.
  */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -253,3 +254,9 @@ int pyrunc_close_range(unsigned int first, unsigned int last, unsigned int flags
 }
 
 int pyrunc_prctl_subreaper(int on) { return checked(prctl(PR_SET_CHILD_SUBREAPER, on, 0, 0, 0)); }
+
+/* The address of a function in a shared library, 0 where either is missing. The library stays loaded. */
+unsigned long pyrunc_symbol(const char *library, const char *name) {
+  void *handle = dlopen(library, RTLD_NOW);
+  return handle ? (unsigned long)dlsym(handle, name) : 0;
+}

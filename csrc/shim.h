@@ -15,5 +15,6 @@ long pyrunc_fs_magic(int fd);
 int pyrunc_ns_type(int fd);
 int pyrunc_close_range(unsigned int first, unsigned int last, unsigned int flags);
 int pyrunc_prctl_subreaper(int on);
+unsigned long pyrunc_symbol(const char *library, const char *name);
 
 #endif

@@ -12,7 +12,7 @@ long send_fd(int via, const void *data, size length, int fd) {
     message.control_length = CONTROL_LENGTH(1);
   }
   long sent = SYS(sendmsg, via, &message, MSG_NOSIGNAL);
-  return sent < 0 ? sent : 0;
+  return sent < 0 ? sent : (size)sent == length ? 0 : -EIO;
 }
 
 static long receive(int via, struct talk_answer *answer, struct control *control) {

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 # One line for each part of the specification that is read but not yet carried out: its path, and whether a
 # config asks for it. Delete a line when the part is built.
 UNSUPPORTED: tuple[tuple[str, Callable[[Spec], object]], ...] = (
-    ("linux.seccomp", lambda spec: spec.linux.seccomp),
     ("linux.memoryPolicy", lambda spec: spec.linux.memory_policy),
     ("linux.mountLabel", lambda spec: spec.linux.mount_label),
     ("process.apparmorProfile", lambda spec: spec.process and spec.process.apparmor_profile),
@@ -91,12 +90,11 @@ def check_seccomp(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
     seccomp = spec.linux.seccomp
     if seccomp is None:
         return
-    takes_errno = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
-    if seccomp.default_errno_ret is not None and seccomp.default_action not in takes_errno:
-        yield Fault(f"{seccomp.at}.defaultErrnoRet", f"{seccomp.default_action} takes no errno")
+    yield from _errno_faults(
+        f"{seccomp.at}.defaultErrnoRet", seccomp.default_action, seccomp.default_errno_ret
+    )
     for rule in seccomp.syscalls:
-        if rule.errno_ret is not None and rule.action not in takes_errno:
-            yield Fault(f"{rule.at}.errnoRet", f"{rule.action} takes no errno")
+        yield from _errno_faults(f"{rule.at}.errnoRet", rule.action, rule.errno_ret)
         for arg in rule.args:
             if arg.op == "SCMP_CMP_MASKED_EQ" and arg.value_two is None:
                 yield Fault(f"{arg.at}.valueTwo", "required for SCMP_CMP_MASKED_EQ")
@@ -105,8 +103,25 @@ def check_seccomp(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
     if seccomp.default_action == "SCMP_ACT_NOTIFY":
         yield Fault(f"{seccomp.at}.defaultAction", "SCMP_ACT_NOTIFY cannot be used as default action")
     notifies = any(rule.action == "SCMP_ACT_NOTIFY" for rule in seccomp.syscalls)
-    if notifies and not seccomp.listener_path:
+    receiver = seccomp.listener_path or spec.annotations.get("run.oci.seccomp.receiver")
+    if notifies and not receiver:
         yield Fault(f"{seccomp.at}.listenerPath", "seccomp listenerPath is not set")
+    if any(rule.action == "SCMP_ACT_NOTIFY" and "write" in rule.names for rule in seccomp.syscalls):
+        yield Fault(f"{seccomp.at}.syscalls", "SCMP_ACT_NOTIFY cannot be used for the write syscall")
+    if "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" in (seccomp.flags or ()) and not notifies:
+        message = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a rule with SCMP_ACT_NOTIFY"
+        yield Fault(f"{seccomp.at}.flags", message)
+
+
+def _errno_faults(at: str, action: str, value: int | None) -> Iterator[Fault]:
+    """The kernel has 16 bits for it, and would take 4096 and more for 4095."""
+    if value is None:
+        return
+    limit = {"SCMP_ACT_ERRNO": 4095, "SCMP_ACT_TRACE": 65535}.get(action)
+    if limit is None:
+        yield Fault(at, f"{action} takes no errno")
+    elif value > limit:
+        yield Fault(at, f"{value} is more than {limit}")
 
 
 def check_intel_rdt(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:

@@ -1,11 +1,20 @@
-"""`pyrunc features`: what this version supports, fixed when it was built and never probed (features.md)."""
+"""`pyrunc features`: what this version supports (features.md)."""
 
 from __future__ import annotations
 
 from pyrunc.commands import write
 from pyrunc.consts import SPEC_VERSION, SPEC_VERSION_MIN
 from pyrunc.spec.jsontext import dumps
-from pyrunc.spec.tables import CAPABILITIES, HOOKS, MOUNT_OPTIONS, NAMESPACES
+from pyrunc.spec.tables import (
+    CAPABILITIES,
+    HOOKS,
+    MOUNT_OPTIONS,
+    NAMESPACES,
+    SECCOMP_ACTIONS,
+    SECCOMP_ARCHITECTURES,
+    SECCOMP_FLAGS,
+    SECCOMP_OPERATORS,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +38,7 @@ def features() -> dict[str, object]:
             "namespaces": sorted(NAMESPACES),
             "capabilities": list(CAPABILITIES),
             "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
-            "seccomp": {"enabled": False},
+            "seccomp": _seccomp(),
             "apparmor": {"enabled": False},
             "selinux": {"enabled": False},
             "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
@@ -38,4 +47,18 @@ def features() -> dict[str, object]:
         },
         "annotations": {"org.opencontainers.runc.checkpoint.enabled": "false"},
         "potentiallyUnsafeConfigAnnotations": [],
+    }
+
+
+def _seccomp() -> dict[str, object]:
+    """What the compiler knows; the flags of this kernel are the one thing that is probed (features-linux.md)."""
+    from pyrunc.seccomp import supported_flags
+
+    return {
+        "enabled": True,
+        "actions": sorted(SECCOMP_ACTIONS),
+        "operators": sorted(SECCOMP_OPERATORS),
+        "archs": sorted(SECCOMP_ARCHITECTURES),
+        "knownFlags": list(SECCOMP_FLAGS),
+        "supportedFlags": supported_flags(),
     }

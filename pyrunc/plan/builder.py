@@ -321,6 +321,10 @@ class Builder:
         """CHDIR."""
         self._do(CODES["CHDIR"], (path,), at)
 
+    def seccomp(self, flags: int, program: bytes, agent: Slot, state: Slot, at: str) -> None:
+        """SECCOMP; with an agent, it closes the two slots."""
+        self._do(CODES["SECCOMP"], (flags, program, agent, state), at)
+
     # Composites.
 
     def mkpath(

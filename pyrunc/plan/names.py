@@ -46,6 +46,7 @@ TABLES: dict[str, Flags] = {
             ("NEWIPC", "ipc"), ("NEWUTS", "uts"), ("NEWCGROUP", "cgroup"), ("NEWTIME", "time"),
         )
     ),
+    "filter": ((1, "TSYNC"), (2, "LOG"), (4, "SPEC_ALLOW"), (8, "NEW_LISTENER"), (32, "WAIT_KILLABLE_RECV")),
     "umount": ((kernel.MNT_DETACH, "DETACH"),),
 }  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from _struct import pack
 from errno import EACCES, EBADF, EPERM
 
+from pyrunc.plan import security
 from pyrunc.plan.filesystem import fail
 from pyrunc.plan.kernel import O_PATH_DIR, PR_SET_KEEPCAPS
 from pyrunc.plan.namespaces import may_set_groups
@@ -78,6 +79,7 @@ def become_user(c: Context) -> None:
     c.env = b.rpc_fds("env", 1, "process.env", c.root)[0]
     sets = Sets(c)
     at = "process.capabilities"
+    security.filter_privileged(c)
     b.bound(sets.bounding, at)
     retry = _change_directory(c)
     if user.uid:

@@ -22,6 +22,16 @@ class Source:
 
 
 @record
+class Filter:
+    """linux.seccomp, compiled."""
+
+    program: bytes
+    """An array of struct sock_filter."""
+    flags: int
+    """SECCOMP_FILTER_FLAG_*."""
+
+
+@record
 class Facts:
     """Facts about the bundle, gathered before compiling so that the compiler can stay pure."""
 
@@ -35,6 +45,8 @@ class Facts:
     without a cgroup namespace. v2: {"": path}. None when no cgroup is made."""
     cgroup_tasks: tuple[str, ...] = ()
     """v1: the `tasks` files of the container's cgroups, which arrive as inputs "cgroup:PATH"."""
+    filter: Filter | None = None
+    """The seccomp filter, if there is a profile."""
     rootfs_mount: str = "/"
     """Mount point of the mount that the root directory lies on; gathered only when rootfs_propagation is
     shared."""
@@ -59,3 +71,5 @@ class Request:
     """Go without a cgroup where the caller may not make one and the config asks for none (--rootless)."""
     rootless: bool = False
     """The caller is not root (effective uid other than 0)."""
+    cache: str = ""
+    """Where compiled filters are kept: the state root; "" for nowhere."""

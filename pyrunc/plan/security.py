@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from errno import ENOSYS
 
+from pyrunc.plan.builder import NONE
 from pyrunc.plan.kernel import PR_SET_NO_NEW_PRIVS
 from pyrunc.spec.tables import CAPABILITIES
 
@@ -30,6 +31,54 @@ def forbid_new_privileges(c: Context) -> None:
     """Set no_new_privs, which cannot be taken back."""
     if c.process.no_new_privileges:
         c.b.prctl(PR_SET_NO_NEW_PRIVS, 1, "process.noNewPrivileges")
+
+
+NEW_LISTENER = 8
+
+
+def filter_privileged(c: Context) -> None:
+    """Load the seccomp filter before any privilege is given up: without no_new_privs that takes CAP_SYS_ADMIN.
+
+    What follows is under the filter: chdir, prctl, setgroups, setresgid, setresuid, capset, newfstatat, faccessat2,
+    sendmsg, recvmsg, accept4, ppoll, dup3, fcntl, close, close_range, prlimit64, fstat, mmap, rt_sigaction, rt_sigprocmask
+    and execve; a profile that forbids one of them needs noNewPrivileges.
+    """
+    if not c.process.no_new_privileges:
+        _load_filter(c)
+
+
+def filter_hooks(c: Context) -> None:
+    """With no_new_privs the filter comes after the word to start, but before the startContainer hooks: they are the
+    container's programs (runC, crun)."""
+    if c.process.no_new_privileges and c.spec.hooks.start_container:
+        _load_filter(c)
+
+
+def filter_program(c: Context) -> None:
+    """With no_new_privs, and no hooks, the filter is the last thing before EXEC: the one call under it is execve."""
+    if c.process.no_new_privileges and not c.spec.hooks.start_container:
+        _load_filter(c)
+
+
+def ask_agent_late(c: Context) -> None:
+    """Ask for the agent of filter_program before the limits, one of which may be on descriptors."""
+    if c.process.no_new_privileges and not c.spec.hooks.start_container:
+        _ask_agent(c)
+
+
+def _ask_agent(c: Context) -> None:
+    """Ask for a connection to the agent, and for what it is told with the listener."""
+    if c.facts.filter and c.facts.filter.flags & NEW_LISTENER and c.agent is None:
+        agent, state = c.b.rpc_fds("agent", 2, "linux.seccomp.listenerPath")
+        c.agent = (agent, state)
+
+
+def _load_filter(c: Context) -> None:
+    found = c.facts.filter
+    if found:
+        _ask_agent(c)
+        agent, state = c.agent or (NONE, NONE)
+        c.b.seccomp(found.flags, found.program, agent, state, "linux.seccomp")
 
 
 class Sets:

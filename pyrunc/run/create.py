@@ -110,7 +110,7 @@ class Creation:
         handlers = {
             "join": self._join, "maps": self._maps, "prepared": self._prepared,
             "hook": self._hook, "env": self._env, "ready": self._ready, "start": self._start, "source": self._source,
-            "netdev": self._netdev, "resctrl": self._resctrl,
+            "netdev": self._netdev, "resctrl": self._resctrl, "agent": self._agent,
         }  # fmt: skip
         talk = Conversation(child.talk, self.step, handlers)
         talk.on_pid = self._forked
@@ -244,6 +244,11 @@ class Creation:
             if key_at("linux.netDevices", name) == step.at:
                 self.devices.move(step.at, name, device.name or name)
         return ()
+
+    def _agent(self, _step: Step, _fd: int) -> Sequence[int]:
+        from pyrunc.run.agent import agent_files
+
+        return agent_files(self.spec, self.entry.container, "creating", self.pid)
 
     def _prepared(self, _step: Step, _fd: int) -> Sequence[int]:
         """Limits, then the hooks that want the namespaces made and the root not yet pivoted (HK-8, HK-10)."""

@@ -13,6 +13,7 @@ from pyrunc.sys import fs_magic
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.host import Host
+    from pyrunc.plan.request import Filter
     from pyrunc.spec.model import Mount, Spec
 
 PROC_SUPER_MAGIC = 0x9FA0
@@ -25,6 +26,7 @@ def gather(
     host: Host,
     cgroup_dirs: dict[str, str] | None,
     cgroup_tasks: tuple[str, ...] = (),
+    cache: str = "",
 ) -> Facts:
     """Look at the bundle's sources and at fds 0-2; `cgroup_dirs` and `cgroup_tasks` are what the cgroup
     manager will make."""
@@ -38,7 +40,15 @@ def gather(
     rootfs_mount = "/"
     if spec.root is not None and spec.linux.rootfs_propagation in {"shared", "rshared"}:
         rootfs_mount = mount_point(os.path.join(bundle, spec.root.path))
-    return Facts(sources, stdio, cgroup_dirs, cgroup_tasks, rootfs_mount)
+    return Facts(sources, stdio, cgroup_dirs, cgroup_tasks, _filter(spec, cache), rootfs_mount)
+
+
+def _filter(spec: Spec, cache: str) -> Filter | None:
+    if spec.linux.seccomp is None:
+        return None
+    from pyrunc.seccomp import make_filter
+
+    return make_filter(spec.linux.seccomp, cache)
 
 
 def _check_proc_binds(spec: Spec, bundle: str) -> None:

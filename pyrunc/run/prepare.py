@@ -82,7 +82,7 @@ def prepare(request: Request, on: Host | None = None) -> Prepared:
     manager = open_manager(
         layout, spec, request.id, rootless=request.lenient_cgroups, in_userns=here.in_userns
     )
-    facts = gather(spec, request.bundle, here, manager.mount_dirs(), manager.tasks())
+    facts = gather(spec, request.bundle, here, manager.mount_dirs(), manager.tasks(), request.cache)
     TRACE.phase("gather facts")
     plan = compile_plan(spec, here, request, facts)
     TRACE.phase("compile")

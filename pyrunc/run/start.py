@@ -69,7 +69,9 @@ class Start:
             ) from None
 
     def _converse(self, sock: _socket.socket) -> None:
-        talk = Conversation(sock, self._step, {"start": self._nothing, "hook": self._hook})
+        talk = Conversation(
+            sock, self._step, {"start": self._nothing, "hook": self._hook, "agent": self._agent}
+        )
         talk.hook_output = self.output.text
         try:
             send_go(sock)
@@ -86,6 +88,14 @@ class Start:
 
     def _nothing(self, _step: Step, _fd: int) -> Sequence[int]:
         return ()
+
+    def _agent(self, _step: Step, _fd: int) -> Sequence[int]:
+        from pyrunc.run.agent import agent_files
+
+        container = self.entry.container
+        return agent_files(
+            self.spec or self.entry.read_spec(), container, "created", container.init_process_pid
+        )
 
     def _hook(self, _step: Step, _fd: int) -> Sequence[int]:
         from pyrunc.run.hooks import state_json

@@ -48,6 +48,7 @@ def request_of(args: Args, *, wait: bool) -> tuple[Request, Options]:
         no_pivot=bool(args.options["no-pivot"]),
         no_new_keyring=bool(args.options["no-new-keyring"]),
         preserve_fds=listening + preserve,
+        cache=args.root,
         cgroups=args.globals["cgroup-manager"] != "disabled",
         lenient_cgroups=is_lenient(args.globals["rootless"]),
         rootless=os.geteuid() != 0,

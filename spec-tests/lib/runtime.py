@@ -316,7 +316,9 @@ class Runtime:
     # ---- what is left behind ----
 
     def states(self) -> list[str]:
-        return sorted(p.name for p in self.root.iterdir()) if self.root.is_dir() else []
+        # hidden names are caches: crun and pyrunc keep compiled filters there
+        names = [p.name for p in self.root.iterdir()] if self.root.is_dir() else []
+        return sorted(name for name in names if not name.startswith("."))
 
     def snapshot(self) -> Snapshot:
         return Snapshot(mount_table(), host.cgroup_dirs(PREFIX), orphans(), self.states())

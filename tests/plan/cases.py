@@ -7,7 +7,7 @@ import json
 
 from pyrunc.host import CgroupLayout, Hierarchy, Host
 from pyrunc.plan.compile import compile_plan
-from pyrunc.plan.request import Facts, Request, Source
+from pyrunc.plan.request import Facts, Filter, Request, Source
 from pyrunc.spec.parse import parse_config
 
 TYPE_CHECKING = False
@@ -109,6 +109,10 @@ def minimal() -> Config:
     return copy.deepcopy(MINIMAL)
 
 
+ALLOW_ALL = bytes.fromhex("060000000000ff7f")
+"""A filter of one instruction: tests/seccomp has those that a profile makes."""
+
+
 def compile_config(config: Config, host: Host = HOST, facts: Facts | None = None, **request: Any) -> Plan:
     """Parse and compile a config, as if for `run`."""
     spec = parse_config(json.dumps(config).encode())
@@ -122,8 +126,11 @@ def facts_of(config: Config) -> Facts:
         f"mounts[{index}].source": Source("file" if "." in mount.get("source", "") else "dir")
         for index, mount in enumerate(config.get("mounts", ()))
     }
+    seccomp = config.get("linux", {}).get("seccomp")
+    notifies = "SCMP_ACT_NOTIFY" in json.dumps(seccomp)
     return Facts(
         sources,
+        filter=Filter(ALLOW_ALL, 12 if notifies else 4) if seccomp else None,
         cgroup_dirs={entry.mountpoint: f"{entry.mountpoint}/c1" for entry in (*V1, UNIFIED)}
         | {"": "/sys/fs/cgroup/c1"},
     )

@@ -452,3 +452,34 @@ def propagation_rprivate() -> Case:
 @case
 def propagation_unbindable() -> Case:
     return _propagation("unbindable")
+
+
+def _seccomp(action: str = "ERRNO", *, no_new_privileges: bool = True, hook: bool = False) -> Config:
+    """Give the minimal config a filter. What the profile says does not show in a plan, but whether it has an agent does."""
+    config = minimal()
+    config["process"]["noNewPrivileges"] = no_new_privileges
+    rule = {"names": ["mkdir"], "action": f"SCMP_ACT_{action}"}
+    config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule], "listenerPath": "/run/agent"}
+    if hook:
+        config["hooks"] = {"startContainer": [{"path": "/bin/hook"}]}
+    return config
+
+
+@case
+def seccomp() -> Case:
+    return Case(_seccomp())
+
+
+@case
+def seccomp_privileged() -> Case:
+    return Case(_seccomp("NOTIFY", no_new_privileges=False), request={"wait": True})
+
+
+@case
+def seccomp_notify() -> Case:
+    return Case(_seccomp("NOTIFY"), request={"wait": True})
+
+
+@case
+def seccomp_hooks() -> Case:
+    return Case(_seccomp("NOTIFY", hook=True))

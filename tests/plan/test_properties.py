@@ -333,3 +333,25 @@ def decode(op: Op, numbers: list[int], blob: bytes) -> list[object]:
         else:
             values[position] = blob[low : blob.index(b"\0", low)].decode()
     return values
+
+
+FILTERED = {"seccomp": {"EXEC"}, "seccomp-notify": {"EXEC"}}
+
+
+def test_what_runs_under_a_filter() -> None:
+    """With no_new_privs nothing but EXEC comes after the filter; without, it comes before any privilege is given up."""
+    for name, allowed in FILTERED.items():
+        names = [op.name for op in _golden(name).ops]
+        assert set(names[names.index("SECCOMP") + 1 :]) == allowed, name
+        assert names.index("SECCOMP") > names.index("RPC")
+    names = [op.name for op in _golden("seccomp-privileged").ops]
+    assert names.index("SECCOMP") < min(names.index(op) for op in ("BOUND", "SETRES", "CAPSET"))
+    names = [op.name for op in _golden("seccomp-hooks").ops]
+    assert names.index("SECCOMP") < names.index("SPAWN")
+
+
+def _golden(name: str) -> Plan:
+    from goldens import CASES
+
+    case = CASES[name]
+    return compile_config(case.config, HOST, **case.request)

@@ -258,7 +258,6 @@ REFUSED = (
     ({"linux.memoryPolicy": {"mode": "MPOL_BIND", "nodes": "x"}},
      'linux.memoryPolicy.nodes: invalid memory policy nodes "x"'),
     # what this version does not do yet
-    ({"linux.seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}, "linux.seccomp: not supported by this version of pyrunc"),
     ({"linux.memoryPolicy": {"mode": "MPOL_DEFAULT"}}, "linux.memoryPolicy: not supported by this version of pyrunc"),
     ({"linux.mountLabel": "x"}, "linux.mountLabel: not supported by this version of pyrunc"),
     ({"process.apparmorProfile": "x"}, "process.apparmorProfile: not supported by this version of pyrunc"),
