@@ -6,11 +6,9 @@ import array
 import contextlib
 import fcntl
 import json
-import os
 import platform
 import socket
 import struct
-import subprocess
 import threading
 
 import pytest
@@ -19,7 +17,9 @@ from lib.runtime import new_id
 
 req = pytest.mark.req
 
-pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="needs x86-64: names and numbers are its own")
+pytestmark = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="needs x86-64: names and numbers are its own"
+)
 
 NOTIF_RECV, NOTIF_SEND = 0xC0502100, 0xC0182101
 CONTINUE = 1
@@ -55,10 +55,16 @@ def nnp(request):
 @req("SE-3", "SE-14")
 @pytest.mark.parametrize(
     ("more", "text"),
-    [({}, "Operation not permitted"), ({"errnoRet": 38}, "not implemented"), ({"errnoRet": 28}, "No space left")],
+    [
+        ({}, "Operation not permitted"),
+        ({"errnoRet": 38}, "not implemented"),
+        ({"errnoRet": 28}, "No space left"),
+    ],
 )
 def test_errno(runtime, bundle, nnp, more, text):
-    seen = runtime.try_run(sh(bundle, "/bin/busybox mkdir /x; echo on", profile("ALLOW", rule("ERRNO", **more)), nnp=nnp))
+    seen = runtime.try_run(
+        sh(bundle, "/bin/busybox mkdir /x; echo on", profile("ALLOW", rule("ERRNO", **more)), nnp=nnp)
+    )
     assert text in seen.err
     assert seen.out == "on\n"
     assert not (bundle.rootfs / "x").exists()
@@ -107,14 +113,18 @@ def test_trace_without_a_tracer(runtime, bundle):
     ],
 )  # fmt: skip
 def test_operators(runtime, bundle, condition, forbidden):
-    script = "for m in 500 700 750; do /bin/busybox chmod $m /tmp 2>&1 | grep -q permitted && echo $m; done; true"
+    script = (
+        "for m in 500 700 750; do /bin/busybox chmod $m /tmp 2>&1 | grep -q permitted && echo $m; done; true"
+    )
     seccomp = profile("ALLOW", rule("ERRNO", ["chmod"], args=[condition]))
     assert {int(word, 8) for word in runtime.run(sh(bundle, script, seccomp)).out.split()} == forbidden
 
 
 @req("SE-15", "SE-16")
 def test_conditions_on_one_argument_are_alternatives(runtime, bundle):
-    script = "for m in 500 700 750; do /bin/busybox chmod $m /tmp 2>&1 | grep -q permitted && echo $m; done; true"
+    script = (
+        "for m in 500 700 750; do /bin/busybox chmod $m /tmp 2>&1 | grep -q permitted && echo $m; done; true"
+    )
     seccomp = profile("ALLOW", rule("ERRNO", ["chmod"], args=[arg(1, "EQ", 0o500), arg(1, "EQ", 0o700)]))
     assert runtime.run(sh(bundle, script, seccomp)).out.split() == ["500", "700"]
 
@@ -142,7 +152,9 @@ def test_flags(runtime, bundle, flags, expected, tmp_path):
     given = {} if flags is None else {"flags": [f"SECCOMP_FILTER_FLAG_{flag}" for flag in flags]}
     sh(bundle, "true", profile("ALLOW", rule("ERRNO"), **given))
     trace = tmp_path / "trace"
-    seen = runtime.try_run(bundle, prefix=("strace", "-f", "-qq", "-X", "raw", "-e", "trace=seccomp", "-o", str(trace)))
+    seen = runtime.try_run(
+        bundle, prefix=("strace", "-f", "-qq", "-X", "raw", "-e", "trace=seccomp", "-o", str(trace))
+    )
     assert seen.code == 0, str(seen)
     loads = [line for line in trace.read_text().splitlines() if "seccomp(0x1, " in line and "= 0" in line]
     assert int(loads[-1].split("seccomp(0x1, ")[1].split(",")[0], 0) & ~1 == expected
@@ -152,14 +164,21 @@ def test_flags(runtime, bundle, flags, expected, tmp_path):
 
 
 @req("SE-1")
-@pytest.mark.parametrize("seccomp", [{}, {"defaultAction": "X"}, {"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/x"}])
+@pytest.mark.parametrize(
+    "seccomp", [{}, {"defaultAction": "X"}, {"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/x"}]
+)
 def test_default_action_is_needed(runtime, bundle, seccomp):
     runtime.refuses(bundle.set("linux.seccomp", seccomp))
 
 
 @req("SE-2")
 @pytest.mark.parametrize(
-    "seccomp", [profile("ALLOW", rule("ALLOW", errnoRet=1)), profile("KILL", defaultErrnoRet=1), profile("ALLOW", rule("LOG", errnoRet=1))]
+    "seccomp",
+    [
+        profile("ALLOW", rule("ALLOW", errnoRet=1)),
+        profile("KILL", defaultErrnoRet=1),
+        profile("ALLOW", rule("LOG", errnoRet=1)),
+    ],
 )
 def test_an_errno_where_none_is_taken(runtime, bundle, seccomp):
     runtime.refuses(bundle.set("linux.seccomp", seccomp))
@@ -222,7 +241,11 @@ class Agent:
             while True:
                 buffer = bytearray(80)
                 fcntl.ioctl(fd, NOTIF_RECV, buffer)
-                fcntl.ioctl(fd, NOTIF_SEND, bytearray(struct.pack("=QqiI", struct.unpack_from("=Q", buffer)[0], 0, -123, 0)))
+                fcntl.ioctl(
+                    fd,
+                    NOTIF_SEND,
+                    bytearray(struct.pack("=QqiI", struct.unpack_from("=Q", buffer)[0], 0, -123, 0)),
+                )
 
     def close(self):
         self.listener.shutdown(socket.SHUT_RDWR)
@@ -258,7 +281,14 @@ def test_notify(runtime, bundle, agent, nnp):
 
 @req("SE-6", "CPS-3")
 def test_notify_in_two_steps(runtime, bundle, agent, nnp):
-    container = runtime.running(sh(bundle, "/bin/busybox mkdir /x", profile("ALLOW", rule("NOTIFY"), listenerPath=agent.path), nnp=nnp))
+    container = runtime.running(
+        sh(
+            bundle,
+            "/bin/busybox mkdir /x",
+            profile("ALLOW", rule("NOTIFY"), listenerPath=agent.path),
+            nnp=nnp,
+        )
+    )
     pid = container.pid if container.status != "stopped" else None
     container.wait(container.pid) if pid else None
     assert "No medium found" in container.err

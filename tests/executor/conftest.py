@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CSRC = Path(__file__).parents[2] / "csrc"
-SOURCES = [CSRC / f"{name}.c" for name in ("init", "check", "ops", "path", "copy", "talk", "program", "seccomp")]
+SOURCES = [
+    CSRC / f"{name}.c" for name in ("init", "check", "ops", "path", "copy", "talk", "program", "seccomp")
+]
 SANITIZE = ["-DPYRUNC_HOSTED", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 

@@ -459,7 +459,11 @@ def _seccomp(action: str = "ERRNO", *, no_new_privileges: bool = True, hook: boo
     config = minimal()
     config["process"]["noNewPrivileges"] = no_new_privileges
     rule = {"names": ["mkdir"], "action": f"SCMP_ACT_{action}"}
-    config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule], "listenerPath": "/run/agent"}
+    config["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [rule],
+        "listenerPath": "/run/agent",
+    }
     if hook:
         config["hooks"] = {"startContainer": [{"path": "/bin/hook"}]}
     return config

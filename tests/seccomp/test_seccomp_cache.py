@@ -24,11 +24,17 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Seccomp]:
     """Every profile that is compiled, and not taken from the cache."""
     seen: list[Seccomp] = []
     original = compiler.compile_profile
-    monkeypatch.setattr(compiler, "compile_profile", lambda seccomp: (seen.append(seccomp), original(seccomp))[1])
+    monkeypatch.setattr(
+        compiler, "compile_profile", lambda seccomp: (seen.append(seccomp), original(seccomp))[1]
+    )
     return seen
 
 
 PROFILE = profile("ALLOW", rule("ERRNO", "mkdir"))
+
+
+def condition(index: int, value: int) -> dict[str, object]:
+    return {"index": index, "value": value, "op": "SCMP_CMP_EQ"}
 
 
 def entries(root: Path) -> list[Path]:
@@ -49,7 +55,7 @@ def test_whatever_changes_makes_another_entry(tmp_path: Path, compiled: list[Sec
         PROFILE, profile("ALLOW", rule("ERRNO", "mkdir", errnoRet=2)), profile("ALLOW", rule("ERRNO", "mkdirat")),
         profile("ALLOW", rule("ERRNO", "mkdir", "mkdirat")), profile("ALLOW", rule("ERRNO", "mkdir"), rule("ERRNO", "mkdirat")),
         profile("LOG", rule("ERRNO", "mkdir")), profile("ALLOW", rule("ERRNO", "mkdir"), architectures=["SCMP_ARCH_X86"]),
-        *[profile("ALLOW", rule("ERRNO", "mkdir", args=[{"index": i, "value": v, "op": "SCMP_CMP_EQ"}])) for i in (0, 1) for v in (1, 2)],
+        *[profile("ALLOW", rule("ERRNO", "mkdir", args=[condition(i, v)])) for i in (0, 1) for v in (1, 2)],
     ]  # fmt: skip
     for seccomp in many * 2:
         make_filter(seccomp, str(tmp_path))
@@ -81,7 +87,16 @@ def spoil(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize(
     "how",
-    ["cut", "changed", "empty", "writable", "another's", "link", "fifo", pytest.param("foreign", marks=pytest.mark.root)],
+    [
+        "cut",
+        "changed",
+        "empty",
+        "writable",
+        "another's",
+        "link",
+        "fifo",
+        pytest.param("foreign", marks=pytest.mark.root),
+    ],
 )
 def test_a_spoilt_entry_is_made_anew(tmp_path: Path, compiled: list[Seccomp], how: str) -> None:
     good = make_filter(PROFILE, str(tmp_path)).program
@@ -119,7 +134,9 @@ def large() -> Seccomp:
     """A profile of the size of Docker's default one: some 350 calls allowed, some under conditions, three architectures."""
     with open("/usr/include/x86_64-linux-gnu/asm/unistd_64.h", encoding="ascii") as file:
         names = re.findall(r"__NR_(\w+)", file.read())
-    conditions = [[{"index": 0, "value": value, "op": "SCMP_CMP_EQ"}] for value in (0, 8, 131072, 131080, 2**32 - 1)]
+    conditions = [
+        [{"index": 0, "value": value, "op": "SCMP_CMP_EQ"}] for value in (0, 8, 131072, 131080, 2**32 - 1)
+    ]
     personalities = [rule("ALLOW", "personality", args=args) for args in conditions]
     some = [rule("ALLOW", *names[at : at + 12]) for at in range(0, len(names), 12)]
     return profile("ERRNO", *some, *personalities, architectures=["SCMP_ARCH_X86", "SCMP_ARCH_X32"])

@@ -11,12 +11,13 @@ import pytest
 from pyrunc.errors import HostError
 from pyrunc.seccomp import enosys, flags_of, library, make_filter
 from pyrunc.seccomp.compile import compile_profile
-from pyrunc.spec.model import Seccomp
 from pyrunc.spec.parse import parse_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from pyrunc.spec.model import Seccomp
 
 X86_64, I386, ARM64 = 0xC000003E, 0x40000003, 0xC00000B7
 ALLOW, KILL, KILL_PROCESS, TRAP, LOG, NOTIFY = 0x7FFF0000, 0, 0x80000000, 0x30000, 0x7FFC0000, 0x7FC00000
@@ -55,7 +56,9 @@ def decide(program: bytes, arch: int, number: int, *args: int) -> int:
 def profile(default: str, *rules: dict[str, Any], **more: Any) -> Seccomp:
     """Return a profile as the parser makes it; rules are in the words of config.json."""
     value = {"defaultAction": f"SCMP_ACT_{default}", "syscalls": list(rules), **more}
-    seccomp = parse_config(json.dumps({"ociVersion": "1.3.0", "linux": {"seccomp": value}}).encode()).linux.seccomp
+    seccomp = parse_config(
+        json.dumps({"ociVersion": "1.3.0", "linux": {"seccomp": value}}).encode()
+    ).linux.seccomp
     assert seccomp is not None
     return seccomp
 
@@ -65,7 +68,9 @@ def rule(action: str, *names: str, **more: Any) -> dict[str, Any]:
 
 
 def arg(index: int, op: str, value: int, two: int | None = None) -> dict[str, Any]:
-    return {"index": index, "op": f"SCMP_CMP_{op}", "value": value} | ({} if two is None else {"valueTwo": two})
+    return {"index": index, "op": f"SCMP_CMP_{op}", "value": value} | (
+        {} if two is None else {"valueTwo": two}
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,7 +116,9 @@ def test_operators(op: str, datum: int) -> None:
 
 
 def test_conditions_on_different_arguments_must_all_hold() -> None:
-    program = compile_profile(profile("ALLOW", rule("TRAP", "socket", args=[arg(0, "EQ", 16), arg(2, "NE", 0)])))
+    program = compile_profile(
+        profile("ALLOW", rule("TRAP", "socket", args=[arg(0, "EQ", 16), arg(2, "NE", 0)]))
+    )
 
     assert decide(program, X86_64, 41, 16, 3, 9) == TRAP
     assert decide(program, X86_64, 41, 16, 3, 0) == ALLOW
@@ -122,7 +129,12 @@ def test_conditions_on_one_argument_count_each_by_itself() -> None:
     conditions = [arg(0, "EQ", 1), arg(0, "EQ", 2), arg(1, "EQ", 7)]
     program = compile_profile(profile("ALLOW", rule("TRAP", "socket", args=conditions)))
 
-    assert [decide(program, X86_64, 41, *args) for args in ((1, 0), (2, 0), (3, 7), (3, 0))] == [TRAP, TRAP, TRAP, ALLOW]
+    assert [decide(program, X86_64, 41, *args) for args in ((1, 0), (2, 0), (3, 7), (3, 0))] == [
+        TRAP,
+        TRAP,
+        TRAP,
+        ALLOW,
+    ]
 
 
 def test_names_that_nobody_knows_and_rules_that_change_nothing() -> None:
@@ -134,7 +146,9 @@ def test_names_that_nobody_knows_and_rules_that_change_nothing() -> None:
 
 def test_architectures() -> None:
     only = compile_profile(profile("ALLOW", rule("TRAP", "mkdir")))
-    both = compile_profile(profile("ALLOW", rule("TRAP", "mkdir"), architectures=["SCMP_ARCH_X86", "SCMP_ARCH_S390X"]))
+    both = compile_profile(
+        profile("ALLOW", rule("TRAP", "mkdir"), architectures=["SCMP_ARCH_X86", "SCMP_ARCH_S390X"])
+    )
 
     assert decide(only, I386, 39) == KILL, "an architecture that the profile does not name"
     assert (decide(both, I386, 39), decide(both, I386, 40), decide(both, X86_64, 83)) == (TRAP, ALLOW, TRAP)
@@ -157,7 +171,9 @@ def test_newer_system_calls_do_not_exist() -> None:
     assert decide(program, ARM64, 1) == KILL
 
 
-@pytest.mark.parametrize("largest", [{"SCMP_ARCH_X86_64": 9}, {"SCMP_ARCH_AARCH64": 9}, {"SCMP_ARCH_X86": 9, "SCMP_ARCH_ARM": 9}])
+@pytest.mark.parametrize(
+    "largest", [{"SCMP_ARCH_X86_64": 9}, {"SCMP_ARCH_AARCH64": 9}, {"SCMP_ARCH_X86": 9, "SCMP_ARCH_ARM": 9}]
+)
 def test_the_stub_goes_on_to_the_program(largest: dict[str, int]) -> None:
     program = enosys.stub(largest) + struct.pack("=HBBI", 0x06, 0, 0, TRAP)
 
@@ -169,7 +185,13 @@ def test_the_stub_goes_on_to_the_program(largest: dict[str, int]) -> None:
 
 def test_no_stub_where_it_says_nothing() -> None:
     archs = {"SCMP_ARCH_X86_64": X86_64}
-    for seccomp in (profile("ALLOW"), profile("LOG"), profile("TRACE"), profile("ERRNO", defaultErrnoRet=38), profile("ERRNO")):
+    for seccomp in (
+        profile("ALLOW"),
+        profile("LOG"),
+        profile("TRACE"),
+        profile("ERRNO", defaultErrnoRet=38),
+        profile("ERRNO"),
+    ):
         assert enosys.enosys_stub(seccomp, archs) == b""
 
 
@@ -184,7 +206,9 @@ def test_flags() -> None:
 
 def test_an_old_kernel_lacks_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     names = os.uname()
-    monkeypatch.setattr(os, "uname", lambda: os.uname_result((names[0], names[1], "5.15.0", names[3], names[4])))
+    monkeypatch.setattr(
+        os, "uname", lambda: os.uname_result((names[0], names[1], "5.15.0", names[3], names[4]))
+    )
     seccomp = profile("ALLOW", rule("NOTIFY", "mkdir"), flags=["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"])
 
     with pytest.raises(HostError, match="WAIT_KILLABLE_RECV: not supported by this kernel"):
