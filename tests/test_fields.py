@@ -30,13 +30,14 @@ from pyrunc.errors import Fault, PyruncError, SpecError
 from pyrunc.plan.compile import compile_plan
 from pyrunc.plan.render import render
 from pyrunc.plan.request import Request
-from pyrunc.run import destroy, hooks, idmap, start
+from pyrunc.run import agent, destroy, hooks, idmap, start
 from pyrunc.run.environ import environment
+from pyrunc.seccomp import make_filter
 from pyrunc.spec.declare import Bool, Enum, Int, List, Map, Str, fields_of
 from pyrunc.spec.model import Spec
 from pyrunc.spec.parse import parse_config
 from pyrunc.spec.reference import WITHOUT_EFFECT
-from pyrunc.state import StateRoot
+from pyrunc.state import Container, StateRoot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,6 +210,7 @@ def effects(config: Config, directory: Path) -> list[str]:
     spec = parse_config(json.dumps(config).encode())
     seen = check.check(spec, check.CheckFacts(bundle="/bundle"))
     seen += _plans(spec, config)
+    seen += _agent(spec)
     seen += _limits(spec)
     seen += _maps(spec)
     seen += _hooks(spec)
@@ -226,7 +228,23 @@ def _plans(spec: Spec, config: Config) -> Iterator[str]:
     object.__setattr__(host, "effective", ALL_CAPS)
     for wait in (True, False):
         request = Request(id="c1", bundle="/bundle", wait=wait)
-        yield render(compile_plan(spec, host, request, facts_of(config)))
+        facts = facts_of(config)
+        if spec.linux.seccomp is not None:
+            object.__setattr__(facts, "filter", make_filter(spec.linux.seccomp, ""))
+        yield f"{render(compile_plan(spec, host, request, facts))} {facts.__dict__.get('filter')}"
+
+
+def _agent(spec: Spec) -> Iterator[str]:
+    """Where the agent of seccomp is, and what it is told."""
+    if spec.linux.seccomp is None:
+        return
+    told: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agent, "_connect", lambda path: told.append(path) or 0)
+        patch.setattr(agent, "memfd_sealed", lambda text, _name: told.append(str(text)) or 0)
+        container = Container("c1", "1.3.0", "/bundle", "/bundle/rootfs", "", "created")
+        agent.agent_files(spec, container, "creating", 1)
+    yield from told
 
 
 def _limits(spec: Spec) -> Iterator[str]:
