@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pathlib
 import subprocess
 
 import pytest
@@ -147,3 +148,30 @@ def test_a_container_in_a_container(runtime, bundle, userns):
     result = runtime.try_run(outer)
     assert result.code == 0, str(result)
     assert maps(result) == ([[0, 100000, 65536]] if userns else [[0, 0, 4294967295]])
+
+
+@pytest.fixture
+def delegated():
+    """A cgroup of the user's in every hierarchy; gives its path in them."""
+    name = f"st-{os.getpid()}-deleg"
+    places = [pathlib.Path(top) / name for top in set(host.hierarchies().values())]
+    for place in places:
+        place.mkdir()
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            if (place / file).exists():
+                (place / file).write_text((place.parent / file).read_text())
+        for path in (place, *place.iterdir()):
+            os.chown(path, USER, USER)
+    yield f"/{name}"
+    for place in places:
+        for below in (*place.glob("*/"), place):
+            below.rmdir()
+
+
+@req("CLI-ROOTLESS-3")
+@pytest.mark.only_if("v1:pids")
+def test_a_limit_in_a_delegated_cgroup(runtime, mine, delegated):
+    mine.set("linux.cgroupsPath", f"{delegated}/one").set("linux.resources", {"pids": {"limit": 20}})
+    result = run(runtime, mine, *AS_USER, probe=("report", "cat", "/proc/self/cgroup"))
+    assert result.code == 0, str(result)
+    assert f":pids:{delegated}/one" in result.seen.cat("/proc/self/cgroup")

@@ -121,6 +121,9 @@ class Manager:
         """Go on without a hierarchy that the caller may not use; its limits then fail in `apply`."""
         if not (self.lenient and error.errno in FORBIDDEN):
             raise refusal(f"{JOIN}: {verb} {place.path}", error) from None
+        self._drop(place)
+
+    def _drop(self, place: Place) -> None:
         self.places.remove(place)
         self._close(place)
         if place.path in self.created:

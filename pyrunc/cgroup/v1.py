@@ -9,7 +9,7 @@ from pyrunc import _os as os
 from pyrunc.cgroup import tree
 from pyrunc.cgroup.devices_v1 import devices_v1
 from pyrunc.cgroup.limits_v1 import before_join, limits_v1
-from pyrunc.cgroup.manager import FREEZE_SECONDS, NO_FREEZER, Manager, Place
+from pyrunc.cgroup.manager import FORBIDDEN, FREEZE_SECONDS, NO_FREEZER, Manager, Place
 from pyrunc.errors import HostError, OpError
 
 TYPE_CHECKING = False
@@ -44,11 +44,21 @@ class ManagerV1(Manager):
         return super().main()
 
     def clone_fd(self) -> int:
-        """Return the directory in the unified hierarchy of a hybrid host, -1 without one."""
+        """Return the directory in the unified hierarchy of a hybrid host; -1 without one, or without the right to it."""
         for place in self.places:
-            if not place.controllers and not self.lenient:
+            if not place.controllers and not self.unprivileged:
                 return self.fd_of(place)
         return -1
+
+    def _drop_or_raise(self, place: Place, verb: str, error: OSError) -> None:
+        """Do without the unified hierarchy, in which nothing is limited, where only those of v1 are delegated.
+
+        Its delegation rule (cgroup_attach_permissions in kernel/cgroup/cgroup.c) asks for the common ancestor of both cgroups.
+        """
+        if self.unprivileged and not place.controllers and error.errno in FORBIDDEN:
+            self._drop(place)
+        else:
+            super()._drop_or_raise(place, verb, error)
 
     def _made(self, place: Place, mount: int, made: list[str]) -> None:
         """Give a cpuset the CPUs and memory nodes of its parent: with none, nothing could join it."""
