@@ -36,6 +36,9 @@ ALLOWED = {
     "create": {"fcntl", "select", "_socket", "_struct", "termios", "_cffi_backend"},
     "start": {"fcntl", "select", "_socket", "_struct", "_cffi_backend"},
     "run": {"fcntl", "select", "_socket", "_struct", "termios", "_cffi_backend"},
+    "pause": {"fcntl", "select", "_cffi_backend"},
+    "ps": {"_cffi_backend"},
+    "update": {"fcntl", "select", "_cffi_backend"},
 }
 
 
