@@ -6,7 +6,10 @@ import array
 import contextlib
 import fcntl
 import json
+import os
+import pathlib
 import platform
+import re
 import socket
 import struct
 import threading
@@ -306,6 +309,17 @@ def test_the_listener_leaves_though_nothing_else_may(runtime, bundle, agent):
     assert seen.code == 0
 
 
+@req("SE-6")
+def test_receiver_by_annotation(runtime, bundle, agent):
+    """crun's older way to name the agent."""
+    if "runc" in os.path.basename(runtime.path) and "pyrunc" not in runtime.path:
+        pytest.skip("needs the annotation run.oci.seccomp.receiver, which runc does not have")
+    bundle.set("annotations", {"run.oci.seccomp.receiver": agent.path})
+    seen = runtime.try_run(sh(bundle, "/bin/busybox mkdir /x", profile("ALLOW", rule("NOTIFY"))))
+    assert "No medium found" in seen.err, str(seen)
+    assert [state["fds"] for state, _ in agent.states] == [["seccompFd"]]
+
+
 @req("SE-9")
 def test_nobody_listens(runtime, bundle, tmp_path):
     seccomp = profile("ALLOW", rule("NOTIFY"), listenerPath=str(tmp_path / "nobody"))
@@ -332,3 +346,66 @@ def test_a_listener_that_is_not_needed(runtime, bundle, tmp_path):
 @req("SE-14")
 def test_notify_without_a_listener(runtime, bundle):
     runtime.refuses(bundle.set("linux.seccomp", profile("ALLOW", rule("NOTIFY"))))
+
+
+@req("SE-16")
+@pytest.mark.only_if("file:/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
+def test_system_calls_newer_than_the_profile(runtime, bundle):
+    """Beyond the newest that the profile names the answer is ENOSYS, so that a C library falls back to an older one."""
+    header = pathlib.Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h").read_text()
+    names = re.findall(r"#define __NR_(\w+)", header)
+    allowed = [name for name in names[: names.index("faccessat2") + 1] if name not in MKDIR]
+    bundle.probe("syscall", 83, "syscall", 460)
+    bundle.set("linux.seccomp", profile("ERRNO", rule("ALLOW", allowed), architectures=["SCMP_ARCH_X86_64"]))
+    seen = runtime.run(bundle).seen
+    assert [step.err for step in seen.steps] == ["EPERM", "ENOSYS"]
+
+
+@req("SE-14", "HK-13")
+def test_start_hooks_are_under_the_filter(runtime, bundle, nnp):
+    sh(bundle, "true", profile("ALLOW", rule("KILL_PROCESS")), nnp=nnp)
+    bundle.set("hooks.startContainer", [{"path": "/bin/busybox", "args": ["busybox", "mkdir", "/x"]}])
+    seen = runtime.try_run(bundle)
+    assert seen.code != 0
+    assert "bad system call" in seen.err.lower() or "159" in seen.err  # 128 + SIGSYS
+    assert not (bundle.rootfs / "x").exists()
+
+
+@req("SE-6", "HK-13")
+def test_the_agent_is_asked_about_hooks(runtime, bundle, agent):
+    sh(bundle, "true", profile("ALLOW", rule("NOTIFY"), listenerPath=agent.path))
+    bundle.set("hooks.startContainer", [{"path": "/bin/busybox", "args": ["busybox", "mkdir", "/x"]}])
+    assert runtime.try_run(bundle).code != 0
+    assert len(agent.states) == 1
+
+
+@req("SE-16")
+def test_what_is_kept_is_no_container(runtime, bundle):
+    """A runtime may keep compiled filters below its root: they are none of its containers, and may vanish."""
+    seccomp = profile("ALLOW", rule("ERRNO"))
+    for _ in range(2):
+        assert "permitted" in runtime.try_run(sh(bundle, "/bin/busybox mkdir /x", seccomp)).err
+    assert json.loads(runtime.ok("list", "--format", "json").out or "[]") in ([], None)
+    assert runtime.ok("list", "--quiet").out == ""
+    for kept in runtime.root.glob(".seccomp-*"):
+        kept.write_bytes(b"\0" * 72)
+    assert "permitted" in runtime.try_run(sh(bundle, "/bin/busybox mkdir /x", seccomp)).err
+
+
+@req("FL-3")
+def test_values_of_features_work(runtime, bundle):
+    document = runtime.cmd("features")
+    if document.code != 0:
+        pytest.skip("needs the command features")
+    told = json.loads(document.out)["linux"]["seccomp"]
+    if "supportedFlags" not in told:
+        pytest.skip("needs a runtime that knows supportedFlags (runc 1.2)")
+    assert told["enabled"] is True
+    for action in set(told["actions"]) - {"SCMP_ACT_NOTIFY"}:
+        runtime.run(sh(bundle, "true", profile("ALLOW", {"names": MKDIR, "action": action})))
+    for op in told["operators"]:
+        runtime.run(sh(bundle, "true", profile("ALLOW", rule("ERRNO", args=[arg(1, op[9:], 1, valueTwo=1)]))))
+    assert {"SCMP_ARCH_X86_64", "SCMP_ARCH_X86"} <= set(told["archs"])
+    assert set(told["supportedFlags"]) <= set(told["knownFlags"])
+    for flag in set(told["supportedFlags"]) - {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"}:
+        runtime.run(sh(bundle, "true", profile("ALLOW", rule("ERRNO"), flags=[flag])))

@@ -45,6 +45,8 @@ class Context:
         """An empty read-only tmpfs, mounted; what covers directories."""
         self.env: Slot
         """The environment that EXEC reads, once the parent has sent it."""
+        self.filtered = False
+        """The seccomp filter is on."""
         self.agent: tuple[Slot, Slot] | None = None
         """The connection to the seccomp agent and what it is told, once asked for."""
         self.delayed: list[tuple[Slot, str]] = []

@@ -56,13 +56,13 @@ def filter_hooks(c: Context) -> None:
 
 def filter_program(c: Context) -> None:
     """With no_new_privs, and no hooks, the filter is the last thing before EXEC: the one call under it is execve."""
-    if c.process.no_new_privileges and not c.spec.hooks.start_container:
+    if not c.filtered:
         _load_filter(c)
 
 
 def ask_agent_late(c: Context) -> None:
     """Ask for the agent of filter_program before the limits, one of which may be on descriptors."""
-    if c.process.no_new_privileges and not c.spec.hooks.start_container:
+    if not c.filtered:
         _ask_agent(c)
 
 
@@ -77,6 +77,7 @@ def _load_filter(c: Context) -> None:
     found = c.facts.filter
     if found:
         _ask_agent(c)
+        c.filtered = True
         agent, state = c.agent or (NONE, NONE)
         c.b.seccomp(found.flags, found.program, agent, state, "linux.seccomp")
 

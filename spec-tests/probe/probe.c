@@ -650,6 +650,7 @@ static void step(const char *name, int argc, char **argv)
 	else if (!strcmp(name, "mount")) error = mount(argv[1], argv[2], argv[0], 0, NULL) ? errno : 0;
 	else if (!strcmp(name, "mknod")) error = do_mknod(argv[0], argv[1], argv[2], argv[3]);
 	else if (!strcmp(name, "access")) error = access(argv[0], X_OK) ? errno : 0;
+	else if (!strcmp(name, "syscall")) error = syscall(strtol(argv[0], NULL, 10), "/x", 0, 0, 0, 0, 0) < 0 ? errno : 0;
 	else if (!strcmp(name, "chroot")) error = chroot(argv[0]) ? errno : 0;
 	else if (!strcmp(name, "spawn")) error = do_spawn();
 	else if (!strcmp(name, "stdin")) error = do_stdin();
@@ -669,7 +670,7 @@ static const struct command commands[] = {{"report", 0}, {"cat", 1}, {"ls", 1}, 
 	{"open", 2}, {"write", 2}, {"set", 2}, {"append", 2}, {"mkdir", 1}, {"rm", 1}, {"chmod", 2}, {"umount", 1},
 	{"mount", 3}, {"mknod", 4}, {"access", 1}, {"chroot", 1}, {"spawn", 0}, {"stdin", 0}, {"burn", 1}, {"nap", 1},
 	{"alloc", 1}, {"socket", 0}, {"nested-proc", 1}, {"out", 1}, {"quiet", 0}, {"say", 1}, {"complain", 1}, {"trap", 2}, {"exit", 1},
-	{"die", 1}, {"hold", 0}, {"pause", 0}, {"stop-on", 1}, {"exec", -1}, {NULL, 0}};
+	{"die", 1}, {"hold", 0}, {"pause", 0}, {"stop-on", 1}, {"exec", -1}, {"syscall", 1}, {NULL, 0}};
 
 static void stop(int number) { _exit(100 + number); }
 
