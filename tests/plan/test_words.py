@@ -7,13 +7,14 @@ import os
 
 import pytest
 from cases import HOST, base, compile_config, minimal
-from goldens import with_mount
+from goldens import userns, with_mount
 
 from pyrunc.errors import SpecError
 from pyrunc.plan.context import relative
 from pyrunc.plan.namespaces import setgroups_denied
 from pyrunc.plan.options import Options, split_data
 from pyrunc.plan.process import candidates
+from pyrunc.plan.request import Facts, Source
 from pyrunc.plan.resources import sysctl_path
 from pyrunc.run.facts import gather, mount_point
 from pyrunc.spec.model import IDMapping, Mount
@@ -129,6 +130,16 @@ def test_what_cannot_be_asked_of_the_kernel_is_an_error(config: dict[str, object
     with pytest.raises(SpecError) as caught:
         compile_config(config)
     assert [fault.at for fault in caught.value.faults] == [at]
+
+
+@pytest.mark.parametrize(("own_ids", "expected"), [(True, "RPC"), (False, "OPEN_TREE")])
+def test_a_source_that_the_ids_of_the_container_cannot_reach(own_ids: bool, expected: str) -> None:
+    """The parent is asked for it; without a user namespace the executor has the caller's ids."""
+    config = with_mount("/data", "bind", "/closed/vol", "bind")
+    if own_ids:
+        config = userns(config)
+    plan = compile_config(config, facts=Facts({"mounts[0].source": Source("dir", reachable=False)}))
+    assert [op.name for op in plan.ops if op.at == "mounts[0].source"] == [expected]
 
 
 def test_groups_where_setgroups_is_denied() -> None:
