@@ -60,7 +60,7 @@ def read_change(options: dict[str, Any]) -> dict[str, Any]:
         if options[option]:
             if not os.path.exists(f"{RESCTRL}/{directory}"):
                 raise HostError(text)
-            raise HostError("updating a non-existent Intel RDT configuration is not supported")
+            raise UsageError(f"--{option} is not supported by this version of pyrunc")
     memory = change.get("memory", {})
     if any(memory.pop(key, None) for key in ("kernel", "kernelTCP")):
         log.warning("Kernel memory settings are ignored and will be removed")
