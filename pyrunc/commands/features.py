@@ -45,7 +45,7 @@ def features() -> dict[str, object]:
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": True},
         },
-        "annotations": {"org.opencontainers.runc.checkpoint.enabled": "false"},
+        "annotations": {"org.opencontainers.runc.checkpoint.enabled": "false", **_libseccomp()},
         "potentiallyUnsafeConfigAnnotations": [],
     }
 
@@ -62,3 +62,14 @@ def _seccomp() -> dict[str, object]:
         "knownFlags": list(SECCOMP_FLAGS),
         "supportedFlags": supported_flags(),
     }
+
+
+def _libseccomp() -> dict[str, str]:
+    """Tell which libseccomp is here, as runC does; nothing where there is none."""
+    from pyrunc.errors import HostError
+    from pyrunc.seccomp.library import version_text
+
+    try:
+        return {"io.github.seccomp.libseccomp.version": version_text()}
+    except HostError:
+        return {}

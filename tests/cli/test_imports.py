@@ -86,3 +86,19 @@ def test_the_report_would_tell(containers: Containers, tmp_path: Path) -> None:
 
     assert "json" in found
     assert json.loads((tmp_path / "config.json").read_text())
+
+
+@pytest.mark.root
+def test_a_known_seccomp_profile_costs_one_module(containers: Containers, tmp_path: Path) -> None:
+    """Digests come from the interpreter's own BLAKE2, and libseccomp's compiler stays unloaded."""
+    wanted = config()
+    rule = {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}
+    wanted["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    write_config(containers, wanted)
+    found = set()
+    for _ in range(2):
+        found = imported(containers, tmp_path / "modules", "create", "--bundle", containers.bundle, new_id())
+
+    assert found <= ALWAYS | ALLOWED["create"] | {"_blake2"}
+    assert "pyrunc.seccomp.compile" not in (tmp_path / "modules").read_text().split()
+    assert "pyrunc.seccomp.cache" in (tmp_path / "modules").read_text().split()
