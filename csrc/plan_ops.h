@@ -51,7 +51,7 @@
   OP(CHOWN, "fd:slot uid:id gid:id", "fchown(2)") \
   /* process state */ \
   OP(UNSHARE, "flags:clone", "unshare(2)") \
-  OP(SETNS, "fd:slot type:clone", "setns(2); the type makes the kernel refuse a namespace of another kind") \
+  OP(SETNS, "fd:slot type:clone", "setns(2); the type makes the kernel refuse a namespace of another kind. Of a pidfd, it says which to join") \
   OP(FORK, "", \
      "clone(CLONE_PARENT) and report the child's pid: the child goes on with the plan, the parent leaves. New pid and time " \
      "namespaces hold for children only") \

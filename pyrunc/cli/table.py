@@ -100,6 +100,30 @@ UPDATE: tuple[Option, ...] = (
     ("kernel-memory-tcp", "", "str", "", "BYTES", ""),
 )
 
+EXEC: tuple[Option, ...] = (
+    ("console-socket", "", "str", "", "PATH", "Unix socket that receives the master end of the terminal"),
+    ("pidfd-socket", "", "str", "", "PATH", "Unix socket for a pidfd (not supported by this version)"),
+    ("cwd", "", "str", "", "DIR", "working directory in the container"),
+    ("env", "e", "list", (), "NAME=VALUE", "add to the environment (may be repeated)"),
+    ("tty", "t", "bool", False, "", "give the process a terminal"),
+    ("user", "u", "str", "", "UID[:GID]", "user, and group, to run as"),
+    ("additional-gids", "g", "list", (), "GID", "add a supplementary group (may be repeated)"),
+    ("process", "p", "str", "", "FILE", "JSON file with the whole process, instead of a command"),
+    ("detach", "d", "bool", False, "", "leave the process running in the background"),
+    ("pid-file", "", "str", "", "FILE", "file to write the process id to"),
+    ("process-label", "", "str", "", "LABEL", "SELinux label of the process"),
+    ("apparmor", "", "str", "", "PROFILE", "AppArmor profile of the process"),
+    ("no-new-privs", "", "bool", False, "", "set no_new_privs for the process"),
+    ("cap", "c", "list", (), "CAP", "add a capability (may be repeated)"),
+    ("preserve-fds", "", "uint", 0, "N", "hand on N descriptors beyond the standard ones"),
+    (
+        "cgroup", "", "list", (), "[CONTROLLERS:]PATH",
+        "run in a cgroup below the container's own (may be repeated, with controllers)",
+    ),
+    ("ignore-paused", "", "bool", False, "", "also in a paused container: the process waits until it goes on"),
+    ("no-subreaper", "", "bool", False, "", ""),
+)  # fmt: skip
+
 ANY = 1 << 30
 """For `most`, when there may be any number of arguments."""
 HAND_ON = frozenset({"exec", "ps"})
@@ -118,6 +142,7 @@ COMMANDS: dict[str, Command] = {
             ("stats", "", "bool", False, "", "show it once, and end"),
         ),
     ),
+    "exec": (f"{ID} <command> [command options]", 1, ANY, "run one more process in a container", EXEC),
     "features": ("", 0, 0, "show the enabled features", ()),
     "kill": (
         f"{ID} [signal]", 1, 2, "send a signal (default: SIGTERM) to the container's first process",

@@ -256,9 +256,9 @@ class Builder:
             self.era = "child"
 
     def setns(self, slot: Slot, kind: int, at: str) -> None:
-        """SETNS."""
+        """SETNS; the slot may also be a pidfd, and the kind several."""
         self._do(CODES["SETNS"], (slot, kind), at)
-        if kind == CLONE_NEWNS:
+        if kind & CLONE_NEWNS:
             self.era = "child"
 
     def fork(self, at: str) -> None:

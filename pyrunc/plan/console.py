@@ -66,8 +66,8 @@ def _mount_console(c: Context, slave: Slot) -> None:
     A /dev/console that is a symbolic link is refused: the image would choose what is covered (runc 1.1
     truncated it).
     """
-    if not c.mountns:
-        return
+    if not c.mountns or c.inside:
+        return  # of a container that runs, /dev/console belongs to its first process
     copy = c.b.clone(slave, "", TERMINAL)
     dev = c.b.mkpath(c.root, "dev", TERMINAL)
     c.b.mkpath(dev, "console", TERMINAL, kind=FILE, mode=0o600)

@@ -18,20 +18,24 @@ if TYPE_CHECKING:
 class Context:
     """One compilation."""
 
-    def __init__(self, spec: Spec, host: Host, request: Request, facts: Facts) -> None:
+    def __init__(
+        self, spec: Spec, host: Host, request: Request, facts: Facts, *, inside: bool = False
+    ) -> None:
+        """`inside`: the container is there, with all the namespaces of the config; they are to be joined."""
         assert spec.root is not None
         assert spec.process is not None
         self.spec = spec
         self.host = host
         self.request = request
         self.facts = facts
+        self.inside = inside
         self.process: Process = spec.process
         self.made: dict[str, Namespace] = {}
         """Namespaces to make, by type."""
         self.joined: dict[str, Namespace] = {}
         """Namespaces to join, by type."""
         for namespace in spec.linux.namespaces:
-            (self.joined if namespace.path else self.made)[namespace.type] = namespace
+            (self.joined if namespace.path or inside else self.made)[namespace.type] = namespace
         path = spec.root.path
         self.rootfs = path if path.startswith("/") else f"{request.bundle}/{path}"
         self.userns = "user" in self.made or "user" in self.joined

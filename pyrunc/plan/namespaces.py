@@ -57,7 +57,7 @@ def enter(c: Context) -> None:
     later = _join_before_user(c)
     if "user" in c.joined:
         _join(c, c.joined["user"])
-        _become_root(c, c.joined["user"].at)
+        become_root(c, c.joined["user"].at)
     if "user" in c.made:
         _make_user(c)
     for namespace in later:
@@ -121,10 +121,11 @@ def _make_user(c: Context) -> None:
     c.b.rpc("maps", "linux.uidMappings")
     if c.joined:
         c.b.prctl(PR_SET_DUMPABLE, 0, at)
-    _become_root(c, at)
+    become_root(c, at)
 
 
-def _become_root(c: Context, at: str) -> None:
+def become_root(c: Context, at: str) -> None:
+    """Take the ids of the user namespace's root, and give up the caller's groups."""
     c.b.setres(0, 0, at)
     if may_set_groups(c):
         c.b.setgroups(b"", at)

@@ -59,12 +59,17 @@ def _run_hook(c: Context, hook: Hook, env: tuple[str, ...]) -> None:
 
 def name_host(c: Context) -> None:
     """Set host name and domain name of the UTS namespace, and the umask that the program will have."""
-    umask = c.process.user.umask
-    c.b.umask(c.host.umask if umask is None else umask, "process.user.umask")
+    set_umask(c)
     if c.spec.hostname:
         c.b.hostname(0, c.spec.hostname.encode(), "hostname")
     if c.spec.domainname:
         c.b.hostname(1, c.spec.domainname.encode(), "domainname")
+
+
+def set_umask(c: Context) -> None:
+    """Set the umask that the program will have; without one in the config it is the caller's."""
+    umask = c.process.user.umask
+    c.b.umask(c.host.umask if umask is None else umask, "process.user.umask")
 
 
 def become_user(c: Context) -> None:

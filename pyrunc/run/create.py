@@ -7,22 +7,21 @@ whose parent is gone reads end of file and exits.
 
 from __future__ import annotations
 
-import _signal
 import _socket
-from errno import EEXIST, EPERM, ESRCH
+from errno import EPERM, ESRCH
 
 from pyrunc import _os as os
 from pyrunc import log
-from pyrunc._record import record
 from pyrunc.errors import HostError, OpError, PyruncError, StateError
 from pyrunc.run.conduct import Conversation, Ended
 from pyrunc.run.environ import environment
 from pyrunc.run.hookio import HookOutput, hook_files
 from pyrunc.run.launch import Child, launch
+from pyrunc.run.pids import kill_and_reap, remove_file, write_pid_file
 from pyrunc.run.steps import container_pid, open_namespaces, step_of
 from pyrunc.run.trace import TRACE
 from pyrunc.spec.jsontext import key_at
-from pyrunc.sys import memfd_sealed, pidfd_open, pidfd_send_signal
+from pyrunc.sys import memfd_sealed, pidfd_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,22 +29,12 @@ if TYPE_CHECKING:
 
     from pyrunc.cgroup.resctrl import Resctrl
     from pyrunc.run.netdev import NetDevices
+    from pyrunc.run.options import Options
     from pyrunc.run.phrase import Step
     from pyrunc.run.prepare import Prepared
     from pyrunc.run.sources import Sources
     from pyrunc.spec.model import IntelRdt
     from pyrunc.state import Entry, StateRoot
-
-
-@record
-class Options:
-    """What the command line says beside the plan's request."""
-
-    pid_file: str = ""
-    """Absolute."""
-    console_socket: str = ""
-    foreground_console: bool = False
-    listen_fds: int = 0
 
 
 class Creation:
@@ -79,6 +68,7 @@ class Creation:
             prepared.request.bundle,
             prepared.manager,
             rootless=prepared.request.rootless,
+            no_new_keyring=prepared.request.no_new_keyring,
         )
         prepared.manager.create()
         if self.spec.linux.intel_rdt is not None:
@@ -323,41 +313,3 @@ class Creation:
             destroy(self.entry, hooks, manager=self.prepared.manager, begun=self.child is not None)
         except PyruncError as error:
             log.warning(f"while undoing the creation: {error}")
-
-
-def kill_and_reap(pid: int, pidfd: int) -> None:
-    """SIGKILL a child of ours, and wait for its end."""
-    try:
-        pidfd_send_signal(pidfd, _signal.SIGKILL)
-    except OSError as error:
-        if error.errno != ESRCH:
-            raise
-    try:
-        os.waitpid(pid, 0)
-    except ChildProcessError:
-        return  # a foreground run's loop has reaped it already
-
-
-def write_pid_file(path: str, pid: int) -> None:
-    """Write the pid, decimal, by temporary file and rename: callers wait for the name to appear. Raises OpError."""
-    directory, _, name = path.rpartition("/")
-    temporary = f"{directory}/.{name}"
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        try:
-            os.write(fd, b"%d" % pid)
-        finally:
-            os.close(fd)
-        os.rename(temporary, path)
-    except OSError as error:
-        if error.errno != EEXIST:  # else it is somebody else's
-            remove_file(temporary)
-        raise OpError(f"--pid-file: write {path}", error.errno or EPERM) from None
-
-
-def remove_file(path: str) -> None:
-    """unlink(2); a file that is not there is fine."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return

@@ -36,7 +36,7 @@ def gather(
         from pyrunc.run.reach import mark_unreachable
 
         mark_unreachable(sources, spec, bundle)
-    stdio = (_is_owned(0), _is_owned(1), _is_owned(2))
+    stdio = owned_stdio()
     rootfs_mount = "/"
     if spec.root is not None and spec.linux.rootfs_propagation in {"shared", "rshared"}:
         rootfs_mount = mount_point(os.path.join(bundle, spec.root.path))
@@ -85,6 +85,11 @@ def _source(mount: Mount, bundle: str) -> Source:
     except OSError:  # whatever it is, open_tree(2) meets it again, and its errno is told
         return Source("missing")
     return Source("dir" if S_ISDIR(mode) else "file")
+
+
+def owned_stdio() -> tuple[bool, bool, bool]:
+    """Tell which of fds 0-2 should belong to the container's user."""
+    return _is_owned(0), _is_owned(1), _is_owned(2)
 
 
 def _is_owned(fd: int) -> bool:

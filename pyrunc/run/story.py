@@ -6,9 +6,10 @@ import _signal
 
 from pyrunc import _os as os
 from pyrunc import log
-from pyrunc.errors import PyruncError, SpecError, StateError, UsageError, strerror
+from pyrunc.errors import PyruncError, SpecError, UsageError, strerror
 from pyrunc.plan.request import Request
-from pyrunc.run.create import Creation, Options
+from pyrunc.run.create import Creation
+from pyrunc.run.options import Options, check_preserved, check_terminal
 from pyrunc.run.prepare import prepare
 from pyrunc.run.trace import TRACE
 from pyrunc.state import check_id, open_root
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pyrunc.commands import Args
-    from pyrunc.spec.model import Spec
-
-NEEDS_SOCKET = "cannot allocate tty if runc will detach without setting console socket"
-NEEDS_NO_SOCKET = "cannot use console socket if runc will not detach or allocate tty"
 
 
 def request_of(args: Args, *, wait: bool) -> tuple[Request, Options]:
@@ -40,7 +37,7 @@ def request_of(args: Args, *, wait: bool) -> tuple[Request, Options]:
     preserve = args.options["preserve-fds"]
     assert isinstance(preserve, int)
     listening = listen_fds()
-    _check_preserved(listening, preserve)
+    check_preserved(listening, preserve)
     request = Request(
         id=args.positionals[0],
         bundle=os.getcwd(),
@@ -73,26 +70,6 @@ def listen_fds() -> int:
     return int(count)
 
 
-def _check_preserved(listening: int, count: int) -> None:
-    """Descriptors from 3 on: the listening ones first, then those of --preserve-fds."""
-    for fd in range(3, 3 + listening + count):
-        try:
-            os.fstat(fd)
-        except OSError as error:
-            text = f"unable to stat preserved-fd {fd} (of {count})"
-            raise UsageError(f"{text}: {strerror(error.errno or 0)}") from None
-
-
-def check_terminal(spec: Spec, options: Options) -> None:
-    """Refuse a terminal that nobody would serve, and a console socket that nobody would use (runc's texts)."""
-    terminal = spec.process is not None and bool(spec.process.terminal)
-    detached = not options.foreground_console
-    if terminal and detached and not options.console_socket:
-        raise StateError(NEEDS_SOCKET)
-    if options.console_socket and not (terminal and detached):
-        raise StateError(NEEDS_NO_SOCKET)
-
-
 class creating:  # noqa: N801  # used as a `with` statement's verb
     """`with creating(args, request, options) as creation`: any failure in the block undoes the creation."""
 
@@ -109,7 +86,7 @@ class creating:  # noqa: N801  # used as a `with` statement's verb
         try:
             prepared = prepare(self.request)
             os.umask(0)  # after the host was probed: the caller's umask is a fact of it
-            check_terminal(prepared.spec, self.options)
+            check_terminal(prepared.spec.process, self.options)
             if os.environ.get("NOTIFY_SOCKET"):
                 log.warning(
                     "NOTIFY_SOCKET: not supported by this version of pyrunc: the program will not see it"

@@ -172,7 +172,16 @@ class Entry:
 
     # A container's life.
 
-    def begin(self, spec: Spec, config: bytes, bundle: str, manager: Manager, *, rootless: bool) -> None:
+    def begin(
+        self,
+        spec: Spec,
+        config: bytes,
+        bundle: str,
+        manager: Manager,
+        *,
+        rootless: bool,
+        no_new_keyring: bool = False,
+    ) -> None:
         """Write down what is about to be made, before it is: whatever kills us, `delete --force` finds it (phase creating)."""
         root = spec.root.path if spec.root is not None else ""
         hooks = spec.hooks
@@ -192,6 +201,7 @@ class Entry:
             hooks=bool(hooks.start_container or hooks.poststart or hooks.poststop),
             own_pid_namespace=any(ns.type == "pid" and not ns.path for ns in spec.linux.namespaces),
             rootless=rootless,
+            no_new_keyring=no_new_keyring,
         )
         self.save()
 

@@ -43,6 +43,8 @@ class Container:
     """config.json has hooks of a stage that start or delete run."""
     own_pid_namespace: bool = True
     rootless: bool = False
+    no_new_keyring: bool = False
+    """It has the session keyring of whoever created it."""
 
 
 def now() -> str:
@@ -75,6 +77,7 @@ _KINDS: Mapping[str, type] = {
     "id": str, "oci_version": str, "bundle": str, "rootfs": str, "created": str, "phase": str,
     "init_process_pid": int, "init_process_start": int, "cgroup_paths": dict, "created_cgroups": list,
     "annotations": dict, "hooks": bool, "own_pid_namespace": bool, "rootless": bool,
+    "no_new_keyring": bool,
 }  # fmt: skip
 
 

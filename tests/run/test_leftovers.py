@@ -10,7 +10,7 @@ import pytest
 
 from pyrunc.errors import OpError, SpecError, StateError
 from pyrunc.run import hooks, prepare
-from pyrunc.run.create import write_pid_file
+from pyrunc.run.pids import write_pid_file
 from pyrunc.run.start import send_go
 
 if TYPE_CHECKING:

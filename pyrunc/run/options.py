@@ -1,0 +1,45 @@
+"""What create, run and exec are asked for beside the plan, and what of that cannot be had."""
+
+from __future__ import annotations
+
+from pyrunc import _os as os
+from pyrunc._record import record
+from pyrunc.errors import StateError, UsageError, strerror
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.spec.model import Process
+
+NEEDS_SOCKET = "cannot allocate tty if runc will detach without setting console socket"
+NEEDS_NO_SOCKET = "cannot use console socket if runc will not detach or allocate tty"
+
+
+@record
+class Options:
+    """What the command line says beside the plan's request."""
+
+    pid_file: str = ""
+    """Absolute."""
+    console_socket: str = ""
+    foreground_console: bool = False
+    listen_fds: int = 0
+
+
+def check_preserved(listening: int, count: int) -> None:
+    """Refuse descriptors that are not there: from 3 on the listening ones first, then those of --preserve-fds."""
+    for fd in range(3, 3 + listening + count):
+        try:
+            os.fstat(fd)
+        except OSError as error:
+            text = f"unable to stat preserved-fd {fd} (of {count})"
+            raise UsageError(f"{text}: {strerror(error.errno or 0)}") from None
+
+
+def check_terminal(process: Process | None, options: Options) -> None:
+    """Refuse a terminal that nobody would serve, and a console socket that nobody would use (runc's texts)."""
+    terminal = process is not None and bool(process.terminal)
+    detached = not options.foreground_console
+    if terminal and detached and not options.console_socket:
+        raise StateError(NEEDS_SOCKET)
+    if options.console_socket and not (terminal and detached):
+        raise StateError(NEEDS_NO_SOCKET)
