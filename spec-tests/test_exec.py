@@ -26,6 +26,11 @@ def sleeper(runtime, bundle):
     return runtime.running(bundle.args("/bin/sleep", "60"))
 
 
+def end(container, pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    container.reap(pid)
+
+
 def cgroups(pid: int | str) -> dict[str, str]:
     lines = pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()
     return {line.split(":", 2)[1]: line.split(":", 2)[2] for line in lines}
@@ -41,7 +46,7 @@ def test_it_is_in_all_namespaces_of_the_container(runtime, sleeper, tmp_path):
         assert os.readlink(f"/proc/{pid}/ns/{name}") == os.readlink(f"/proc/{sleeper.pid}/ns/{name}"), name
     assert cgroups(pid) == cgroups(sleeper.pid)
     assert os.readlink(f"/proc/{pid}/root") == "/"
-    os.kill(pid, signal.SIGKILL)
+    end(sleeper, pid)
 
 
 @req("CLI-IN-1")
@@ -71,20 +76,20 @@ def test_its_exit_code(runtime, sleeper, script, code):
 def test_a_program_that_is_not_there(runtime, sleeper, command, words):
     result = runtime.cmd("exec", sleeper.id, *command)
     assert result.code == 255
-    assert words in result.err
+    assert words in result.err.replace("\\", "")
     assert runtime.cmd("exec", sleeper.id, "/bin/true").code == 0
 
 
 @req("CLI-IN-4")
 def test_options_change_the_process(runtime, sleeper):
     result = runtime.ok(
-        "exec", "--user", "1000:5", "--additional-gids", "7", "--cwd", "/tmp", "--env", "A=b",  # noqa: S108
+        "exec", "--user", "1000:5", "--additional-gids", "7", "--cwd", "/tmp", "--env", "A=b",
         "--cap", "CAP_SYS_PTRACE", "--no-new-privs", sleeper.id, "/probe", "report",
     )  # fmt: skip
     seen = result.seen
     assert (seen["uids"][1], seen["gids"][1]) == (1000, 5)
     assert 7 in seen["groups"]
-    assert seen["cwd"] == "/tmp"  # noqa: S108
+    assert seen["cwd"] == "/tmp"
     assert "A=b" in seen["env"]
     assert seen["no_new_privs"] == 1
 
@@ -118,20 +123,20 @@ def test_a_file_that_is_no_process(runtime, sleeper, tmp_path, text):
     result = runtime.cmd("exec", "--process", file, sleeper.id)
     assert result.code != 0
     assert result.err.strip()
-    assert sleeper.status() == "running"
+    assert sleeper.status == "running"
 
 
 @req("CLI-IN-6")
 def test_in_a_created_container(runtime, bundle):
     c = runtime.create(bundle.args("/bin/sleep", "60"))
     assert runtime.ok("exec", c.id, "/bin/echo", "here").out == "here\n"
-    assert c.status() == "created"
+    assert c.status == "created"
 
 
 @req("CLI-IN-7")
 def test_in_a_stopped_container(runtime, bundle):
     c = runtime.running(bundle.args("/bin/true"))
-    assert poll(lambda: c.status() == "stopped")
+    assert poll(lambda: c.status == "stopped")
     result = runtime.cmd("exec", c.id, "/bin/true")
     assert result.code not in {0, 127}
     assert result.err.strip()
@@ -157,7 +162,7 @@ def test_a_terminal(runtime, sleeper, console, tmp_path):
     seen = seen_in(read_line(console.receive(), '"did":'))
     assert [t["isatty"] for t in seen["tty"]] == [1, 1, 1]
     assert seen["controlling_tty"] == 1
-    os.kill(int(file.read_text()), signal.SIGKILL)
+    end(sleeper, int(file.read_text()))
 
 
 @req("CLI-IN-10")
@@ -166,6 +171,9 @@ def test_cgroups_of_its_own(runtime, sleeper, tmp_path):
     below = list(dict.fromkeys(below))
     for path in below:
         path.mkdir()
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            if (path / name).exists():
+                (path / name).write_text((path.parent / name).read_text())
     try:
         file = tmp_path / "pid"
         runtime.ok("exec", "--cgroup", "sub", "--detach", "--pid-file", file, sleeper.id, "/bin/sleep", "60")
@@ -173,7 +181,7 @@ def test_cgroups_of_its_own(runtime, sleeper, tmp_path):
         v1 = {name: path for name, path in cgroups(pid).items() if name}
         assert v1
         assert all(path.endswith("/sub") for path in v1.values())
-        os.kill(pid, signal.SIGKILL)
+        end(sleeper, pid)
         assert poll(lambda: not (below[0] / "cgroup.procs").read_text())
         for wrong in ("nope", "../../x"):
             assert runtime.cmd("exec", "--cgroup", wrong, sleeper.id, "/bin/true").code not in {0, 1}
@@ -235,10 +243,10 @@ def test_without_the_bundle(runtime, sleeper):
 
 @req("CLI-IN-2")
 def test_signals_reach_the_process(runtime, sleeper):
-    process = runtime.spawn(
-        "--root", runtime.root, "exec", sleeper.id, "/bin/sh", "-c", "trap 'exit 9' TERM; echo go; while :; do sleep 0.05; done",
-        out=(runtime.work / "signal.out").open("wb"), err=subprocess.DEVNULL,
-    )  # fmt: skip
+    script = "trap 'exit 9' TERM; echo go; while :; do sleep 0.05; done"
+    command = ("--root", runtime.root, "exec", sleeper.id, "/bin/sh", "-c", script)
+    with (runtime.work / "signal.out").open("wb") as out:
+        process = runtime.spawn(*command, out=out, err=subprocess.DEVNULL)
     assert poll(lambda: (runtime.work / "signal.out").read_text() == "go\n")
     process.send_signal(signal.SIGTERM)
     assert runtime.wait(process) == 9

@@ -112,13 +112,19 @@ class Execution:
                 inputs["root"] = self._open_root()
             if "console" in self.plan.inputs:
                 inputs["console"] = self._open_console()
-            for path, fd in self.manager.open_tasks().items():
-                inputs[f"cgroup:{path}"] = fd
+            inputs.update({f"cgroup:{path}": fd for path, fd in self._open_tasks().items()})
         except PyruncError:
             for fd in inputs.values():
                 os.close(fd)
             raise
         return inputs
+
+    def _open_tasks(self) -> dict[str, int]:
+        try:
+            return self.manager.open_tasks()
+        except PyruncError as error:
+            error.prefix = "error adding pid to cgroups: "
+            raise
 
     def _open_root(self) -> int:
         """Open the root of the first process, which has changed it without a mount namespace of its own."""

@@ -6,7 +6,8 @@ import copy
 import json
 
 from pyrunc.host import CgroupLayout, Hierarchy, Host
-from pyrunc.plan.compile import compile_plan
+from pyrunc.plan.compile import compile_plan as compile_create
+from pyrunc.plan.exec import compile_exec
 from pyrunc.plan.request import Facts, Filter, Request, Source
 from pyrunc.spec.parse import parse_config
 
@@ -113,10 +114,13 @@ ALLOW_ALL = bytes.fromhex("060000000000ff7f")
 """A filter of one instruction: tests/seccomp has those that a profile makes."""
 
 
-def compile_config(config: Config, host: Host = HOST, facts: Facts | None = None, **request: Any) -> Plan:
-    """Parse and compile a config, as if for `run`."""
+def compile_config(
+    config: Config, host: Host = HOST, facts: Facts | None = None, *, inside: bool = False, **request: Any
+) -> Plan:
+    """Parse and compile a config, as if for `run`, or (`inside`) for `exec` of its process."""
     spec = parse_config(json.dumps(config).encode())
     wanted = {"id": "c1", "bundle": "/bundle", "wait": False} | request
+    compile_plan = compile_exec if inside else compile_create
     return compile_plan(spec, host, Request(**wanted), facts or facts_of(config))
 
 

@@ -487,3 +487,24 @@ def seccomp_notify() -> Case:
 @case
 def seccomp_hooks() -> Case:
     return Case(_seccomp("NOTIFY", hook=True))
+
+
+@case
+def exec_default() -> Case:
+    return Case(CASES["default"].config, request={"inside": True})
+
+
+@case
+def exec_userns() -> Case:
+    config = CASES["default-userns"].config
+    process = config["process"] | {
+        "user": {"uid": 1000, "gid": 1000, "additionalGids": [7]},
+        "terminal": True,
+        "oomScoreAdj": 100,
+    }
+    return Case(config | {"process": process}, request={"inside": True, "preserve_fds": 1})
+
+
+@case
+def exec_no_mount_namespace() -> Case:
+    return Case(CASES["no-namespaces"].config, request={"inside": True})
