@@ -409,3 +409,27 @@ def test_values_of_features_work(runtime, bundle):
     assert set(told["supportedFlags"]) <= set(told["knownFlags"])
     for flag in set(told["supportedFlags"]) - {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"}:
         runtime.run(sh(bundle, "true", profile("ALLOW", rule("ERRNO"), flags=[flag])))
+
+
+# ---- exec ----
+
+
+@req("SE-1", "CLI-IN-1")
+def test_exec_has_the_filter(runtime, bundle, nnp):
+    c = runtime.running(sh(bundle, "sleep 60", profile("ALLOW", rule("ERRNO")), nnp=nnp))
+    result = runtime.cmd("exec", c.id, "/bin/mkdir", "/x")
+    assert result.code == 1
+    assert "Operation not permitted" in result.err
+
+
+@req("SE-6", "CPS-1", "CPS-2", "CPS-3", "CLI-IN-1")
+def test_exec_has_an_agent(runtime, bundle, agent, nnp):
+    seccomp = profile("ALLOW", rule("NOTIFY"), listenerPath=agent.path)
+    c = runtime.running(sh(bundle, "sleep 60", seccomp, nnp=nnp))
+    result = runtime.cmd("exec", c.id, "/bin/mkdir", "/x")
+    assert "No medium found" in result.err, str(result)
+    assert len(agent.states) == 2
+    state, fds = agent.states[1]
+    assert fds == 1
+    assert state["pid"] != c.pid
+    assert (state["state"]["pid"], state["state"]["status"]) == (c.pid, "running")

@@ -79,7 +79,7 @@ def _prepare(entry: Entry, args: Args, options: Options) -> Execution:
     from pyrunc.host import probe
     from pyrunc.plan.exec import compile_exec
     from pyrunc.plan.request import Facts, Request
-    from pyrunc.run.facts import owned_stdio
+    from pyrunc.run.facts import filter_of, owned_stdio
     from pyrunc.run.process import with_process
 
     container = entry.container
@@ -96,7 +96,8 @@ def _prepare(entry: Entry, args: Args, options: Options) -> Execution:
         preserve_fds=int(args.options["preserve-fds"]),
         rootless=rootless,
     )
-    plan = compile_exec(spec, probe(), request, Facts({}, stdio=owned_stdio(), cgroup_tasks=manager.tasks()))
+    facts = Facts({}, stdio=owned_stdio(), cgroup_tasks=manager.tasks(), filter=filter_of(spec, args.root))
+    plan = compile_exec(spec, probe(), request, facts)
     for warning in dict.fromkeys(plan.warnings):
         log.warning(warning)
     return Execution(entry, spec, plan, manager, options)

@@ -38,7 +38,9 @@ def compile_exec(spec: Spec, host: Host, request: Request, facts: Facts) -> Plan
     process.become_user(c)
     process.get_ready(c)
     process.close_all(c)
+    security.ask_agent_late(c)
     resources.limit(c)
+    security.filter_program(c)
     process.execute(c)
     return c.b.finish()
 

@@ -59,7 +59,8 @@ class Execution:
     def _start(self) -> None:
         self.child = self._launch()
         self.pid, self.pidfd = self.child.pid, self.child.pidfd
-        handlers: dict[str, Handler] = {"join": self._join, "env": self._env, "ready": self._ready}
+        handlers: dict[str, Handler] = {"join": self._join, "env": self._env, "ready": self._ready,
+            "agent": self._agent}  # fmt: skip
         talk = Conversation(self.child.talk, self._step, handlers)
         talk.on_pid = self._forked
         try:
@@ -156,12 +157,25 @@ class Execution:
         except PyruncError as error:
             error.prefix = f"error adding pid {self.pid} to cgroups: "
             raise
+        self._join_class()
         affinity = self.process.exec_cpu_affinity
         if affinity is not None and affinity.final:
             set_affinity(self.pid, affinity.final, f"{affinity.at}.final")
         elif affinity is None or not affinity.initial:
             allow_all_cpus(self.pid)
         return ()
+
+    def _join_class(self) -> None:
+        rdt = self.spec.linux.intel_rdt
+        if rdt is not None:
+            from pyrunc.cgroup.resctrl import open_resctrl
+
+            open_resctrl(rdt, self.entry.name).join(self.pid)
+
+    def _agent(self, _step: Step, _fd: int) -> Sequence[int]:
+        from pyrunc.run.agent import agent_files
+
+        return agent_files(self.spec, self.entry.container, self.entry.status(), self.pid)
 
     def _forked(self, pid: int) -> None:
         """Follow the executor into its child in the container's pid namespace; bury the one that stayed outside."""

@@ -40,10 +40,11 @@ def gather(
     rootfs_mount = "/"
     if spec.root is not None and spec.linux.rootfs_propagation in {"shared", "rshared"}:
         rootfs_mount = mount_point(os.path.join(bundle, spec.root.path))
-    return Facts(sources, stdio, cgroup_dirs, cgroup_tasks, _filter(spec, cache), rootfs_mount)
+    return Facts(sources, stdio, cgroup_dirs, cgroup_tasks, filter_of(spec, cache), rootfs_mount)
 
 
-def _filter(spec: Spec, cache: str) -> Filter | None:
+def filter_of(spec: Spec, cache: str) -> Filter | None:
+    """Return the seccomp filter, None without a profile; `cache` is the directory of compiled ones."""
     if spec.linux.seccomp is None:
         return None
     from pyrunc.seccomp import make_filter

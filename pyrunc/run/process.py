@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrunc import _os as os
 from pyrunc.errors import Fault, OpError, SpecError, StateError, UsageError
 from pyrunc.spec.jsontext import scan
-from pyrunc.spec.model import Capabilities, Process, User
+from pyrunc.spec.model import Capabilities, Hooks, Process, User
 from pyrunc.spec.parse import reader_of
 
 TYPE_CHECKING = False
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     _N = TypeVar("_N", bound=Node)
 
 LIMIT = 64 << 20
+NO_HOOKS = Hooks(at="hooks")
+"""They are about the container's life, not about a further process in it."""
 ID_MAX = 2**32 - 2
 """-1 means "unchanged" to setresuid(2)."""
 
@@ -30,12 +32,12 @@ def with_process(spec: Spec, options: dict[str, Any], arguments: Sequence[str]) 
     Raises UsageError or SpecError.
     """
     if options["process"]:
-        return changed(spec, process=read_process(str(options["process"])))
+        return changed(spec, process=read_process(str(options["process"])), hooks=NO_HOOKS)
     if not arguments:
         raise UsageError("exec args cannot be empty")
     if spec.process is None:
         raise StateError("the container's config has no process")
-    return changed(spec, process=_by_options(spec.process, options, tuple(arguments)))
+    return changed(spec, process=_by_options(spec.process, options, tuple(arguments)), hooks=NO_HOOKS)
 
 
 def changed(record: _N, **values: object) -> _N:
