@@ -417,7 +417,7 @@ def test_values_of_features_work(runtime, bundle):
 @req("SE-1", "CLI-IN-1")
 def test_exec_has_the_filter(runtime, bundle, nnp):
     c = runtime.running(sh(bundle, "sleep 60", profile("ALLOW", rule("ERRNO")), nnp=nnp))
-    result = runtime.cmd("exec", c.id, "/bin/mkdir", "/x")
+    result = runtime.cmd("exec", c.id, "/bin/busybox", "mkdir", "/x")
     assert result.code == 1
     assert "Operation not permitted" in result.err
 
@@ -426,7 +426,7 @@ def test_exec_has_the_filter(runtime, bundle, nnp):
 def test_exec_has_an_agent(runtime, bundle, agent, nnp):
     seccomp = profile("ALLOW", rule("NOTIFY"), listenerPath=agent.path)
     c = runtime.running(sh(bundle, "sleep 60", seccomp, nnp=nnp))
-    result = runtime.cmd("exec", c.id, "/bin/mkdir", "/x")
+    result = runtime.cmd("exec", c.id, "/bin/busybox", "mkdir", "/x")
     assert "No medium found" in result.err, str(result)
     assert len(agent.states) == 2
     state, fds = agent.states[1]
