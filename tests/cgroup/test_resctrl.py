@@ -290,6 +290,8 @@ os._exit(code)
 def test_a_container_in_its_class(root, tmp_path_factory, rdt, left):
     import json
 
+    import pyrunc as pyrunc_package
+
     if os.geteuid() != 0:
         pytest.skip("needs real root")
     work = tmp_path_factory.mktemp("life")
@@ -304,7 +306,7 @@ def test_a_container_in_its_class(root, tmp_path_factory, rdt, left):
     name = f"rdt-{os.getpid()}-{len(rdt)}"
 
     def pyrunc(*words: str) -> tuple[int, str]:
-        places = [os.path.dirname(os.path.dirname(here)), here, root]
+        places = [os.path.dirname(os.path.dirname(pyrunc_package.__file__)), here, root]
         command = [sys.executable, "-c", SCRIPT, *places, "--root", f"{work}/state"]
         command += ["--cgroup-manager", "disabled", *words]
         with open(work / "err", "wb") as err:  # a file: the container holds it while it waits
