@@ -211,6 +211,11 @@ OPERATION(PERSONALITY) {
   return 0;
 }
 
+OPERATION(MEMPOLICY) {
+  long length = length_in(op->a[1]);
+  return SYS(set_mempolicy, op->a[0], length ? text_at(run, op->a[1]) : 0, length ? 8 * length + 1 : 0);
+}
+
 OPERATION(UMASK) {
   SYS(umask, op->a[0]);
   return 0;

@@ -66,6 +66,7 @@
   OP(SCHED, "attr:bytes", "sched_setattr(2): a struct sched_attr") \
   OP(IOPRIO, "which:int who:int value:hex", "ioprio_set(2)") \
   OP(PERSONALITY, "domain:hex", "personality(2)") \
+  OP(MEMPOLICY, "mode:hex nodes:bytes", "set_mempolicy(2): mode and flags, and a mask of memory nodes") \
   OP(UMASK, "mask:oct", "umask(2)") \
   OP(HOSTNAME, "which:int name:bytes", "sethostname(2) when which is 0, setdomainname(2) when it is 1") \
   OP(KEYCTL, "name:str perm:hex", \

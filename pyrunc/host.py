@@ -63,6 +63,8 @@ class Host:
     cgroup: CgroupLayout
     proc_mounts: tuple[str, ...] = ()
     """Mount points, deepest first, of every proc and sysfs of which all is visible; for --no-pivot only."""
+    lsm: tuple[str, ...] = ()
+    """Which of apparmor and selinux are on; probed only for a config that names a profile or a label."""
     setgroups: bool = True
     """setgroups(2) is allowed; in a user namespace it may have been given up, for all namespaces below as well."""
 
@@ -76,8 +78,8 @@ _WHOLE_UID_MAP = [b"0", b"0", b"4294967295"]
 _CHUNK = 1 << 16
 
 
-def probe(*, mounts: bool = False, proc: str = "/proc", release: str = "") -> Host:
-    """Ask kernel and process for every fact; `mounts` adds proc_mounts. Raises HostError.
+def probe(*, mounts: bool = False, lsm: bool = False, proc: str = "/proc", release: str = "") -> Host:
+    """Ask kernel and process for every fact; `mounts` adds proc_mounts, `lsm` the security modules. Raises HostError.
 
     `proc` and `release` (of uname) are for tests.
     """
@@ -97,8 +99,19 @@ def probe(*, mounts: bool = False, proc: str = "/proc", release: str = "") -> Ho
         rlimits=parse_limits(_read(f"{proc}/self/limits")),
         cgroup=parse_layout(table, _read_cgroup(proc)),
         proc_mounts=parse_proc_mounts(table) if mounts else (),
+        lsm=_probe_lsm(table) if lsm else (),
         setgroups=not in_userns or _read(f"{proc}/self/setgroups").strip() != b"deny",
     )
+
+
+def _probe_lsm(table: bytes) -> tuple[str, ...]:
+    """Ask AppArmor's own parameter, and whether selinuxfs is mounted, as runC does."""
+    try:
+        apparmor = _read("/sys/module/apparmor/parameters/enabled").strip() == b"Y"
+    except HostError:
+        apparmor = False  # no such module
+    found = [("apparmor", apparmor), ("selinux", b" - selinuxfs " in table)]
+    return tuple([name for name, on in found if on])
 
 
 def _read(path: str) -> bytes:
@@ -308,6 +321,9 @@ def to_dict(host: Host) -> dict[str, object]:
     facts["kernel"] = list(host.kernel)
     facts["rlimits"] = {str(number): list(pair) for number, pair in host.rlimits.items()}
     facts["proc_mounts"] = list(host.proc_mounts)
+    facts["lsm"] = list(host.lsm)
+    if not host.lsm:
+        del facts["lsm"]
     if host.setgroups:
         facts.pop("setgroups", None)  # only its absence is worth a line
     layout = host.cgroup
@@ -328,6 +344,7 @@ def from_dict(facts: object) -> Host:
     table = _expect(facts, dict, "", "an object")
     kernel = _numbers(table, "kernel", 2)
     rlimits = _expect(table.get("rlimits"), dict, "rlimits", "an object")
+    modules = _expect(table.get("lsm", []), list, "lsm", "an array")
     points = _expect(table.get("proc_mounts", []), list, "proc_mounts", "an array")
     return Host(
         kernel=(kernel[0], kernel[1]),
@@ -335,6 +352,7 @@ def from_dict(facts: object) -> Host:
         rlimits={_rlimit_number(key): _rlimit_pair(rlimits, key) for key in rlimits},
         cgroup=_layout_from(_expect(table.get("cgroup"), dict, "cgroup", "an object")),
         proc_mounts=tuple([_path(point, f"proc_mounts[{index}]") for index, point in enumerate(points)]),
+        lsm=tuple([_expect(name, str, "lsm", "a name") for name in modules]),
         setgroups=_expect(table.get("setgroups", True), bool, "setgroups", "true or false"),
         **{name: _number(table.get(name), name) for name in _NUMBERS},
     )

@@ -257,3 +257,64 @@ def test_signals_are_as_after_boot(runtime, bundle):
     assert int(status["SigIgn"], 16) == 0
     assert int(status["SigBlk"], 16) == 0
     assert re.fullmatch("1", status["Threads"])
+
+
+# ---- memory policy ----
+
+
+@req("MP-1")
+@pytest.mark.parametrize(
+    ("policy", "mode", "nodes"),
+    [
+        ({"mode": "MPOL_DEFAULT"}, 0, 0),
+        ({"mode": "MPOL_PREFERRED", "nodes": "0"}, 1, 1),
+        ({"mode": "MPOL_BIND", "nodes": "0"}, 2, 1),
+        ({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}, 0x8002, 1),
+        ({"mode": "MPOL_INTERLEAVE", "nodes": "0"}, 3, 1),
+        ({"mode": "MPOL_LOCAL"}, 4, 0),
+    ],
+    ids=lambda value: value["mode"] if isinstance(value, dict) else str(value),
+)
+def test_memory_policy(runtime, bundle, policy, mode, nodes):
+    seen = runtime.report(bundle.set("linux.memoryPolicy", policy))
+    assert (seen["mempolicy"], seen["memnodes"]) == (mode, nodes)
+
+
+@req("MP-1")
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {},
+        {"mode": "MPOL_NONE"},
+        {"mode": "MPOL_BIND"},
+        {"mode": "MPOL_DEFAULT", "nodes": "0"},
+        {"mode": "MPOL_BIND", "nodes": "0-"},
+        {"mode": "MPOL_BIND", "nodes": "900"},
+        {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_NONE"]},
+    ],
+)
+def test_bad_memory_policies(runtime, bundle, policy):
+    runtime.refuses(bundle.set("linux.memoryPolicy", policy))
+
+
+@req("MP-1", "CLI-IN-1")
+def test_memory_policy_of_exec(runtime, bundle):
+    bundle.set("linux.memoryPolicy", {"mode": "MPOL_BIND", "nodes": "0"})
+    c = runtime.running(bundle.args("/bin/sleep", "60"))
+    assert runtime.ok("exec", c.id, "/probe", "report").seen["mempolicy"] == 2
+
+
+# ---- labels of security modules ----
+
+
+@req("LP-1")
+@pytest.mark.skipif(os.path.exists("/sys/module/apparmor"), reason="needs a kernel without AppArmor")
+def test_a_profile_without_apparmor(runtime, bundle):
+    runtime.refuses(bundle.set("process.apparmorProfile", "some-profile"))
+
+
+@req("LP-11", "ML-1")
+@pytest.mark.skipif(os.path.exists("/sys/fs/selinux/enforce"), reason="needs a host without SELinux")
+@pytest.mark.parametrize("place", ["process.selinuxLabel", "linux.mountLabel"])
+def test_a_label_without_selinux(runtime, bundle, place):
+    runtime.refuses(bundle.set(place, "system_u:object_r:container_file_t:s0"))

@@ -25,8 +25,8 @@ from pyrunc import check
 from pyrunc.cgroup.devices_v1 import devices_v1
 from pyrunc.cgroup.limits_v1 import before_join, limits_v1
 from pyrunc.cgroup.limits_v2 import ignored, limits_v2
-from pyrunc.check.rare import UNSUPPORTED
 from pyrunc.errors import Fault, PyruncError, SpecError
+from pyrunc.host import Host
 from pyrunc.plan.compile import compile_plan
 from pyrunc.plan.render import render
 from pyrunc.plan.request import Request
@@ -224,8 +224,7 @@ def effects(config: Config, directory: Path) -> list[str]:
 
 
 def _plans(spec: Spec, config: Config) -> Iterator[str]:
-    host = copy.copy(HOST)
-    object.__setattr__(host, "effective", ALL_CAPS)
+    host = Host(**(HOST.__dict__ | {"lsm": ("apparmor", "selinux"), "effective": ALL_CAPS}))
     for wait in (True, False):
         request = Request(id="c1", bundle="/bundle", wait=wait)
         facts = facts_of(config)
@@ -420,19 +419,11 @@ def refusal(config: Config) -> list[Fault]:
     return []
 
 
-REFUSED = tuple(at for at, _ in UNSUPPORTED)
-
-
 def is_below(path: str, tops: tuple[str, ...]) -> bool:
     return any(path == top or path.startswith((f"{top}.", f"{top}[")) for top in tops)
 
 
-@pytest.mark.parametrize("path", REFUSED)
-def test_a_part_that_is_not_supported_is_refused(path: str) -> None:
-    assert [fault.at for fault in refusal(with_part(path))] == [path]
-
-
-@pytest.mark.parametrize("path", [path for path in ALL if not is_below(path, (*REFUSED, *WITHOUT_EFFECT))])
+@pytest.mark.parametrize("path", [path for path in ALL if not is_below(path, tuple(WITHOUT_EFFECT))])
 def test_a_property_has_an_effect(path: str, tmp_path: Path) -> None:
     bases = [base for base in BASES.values() if list(places(base, path)) and not refusal(base)]
     assert bases, "no config of this test has it: add it to one"

@@ -1,4 +1,4 @@
-"""Rules on what few configs have, and the list of what this version does not support. Loaded on demand."""
+"""Rules on what few configs have. Loaded on demand."""
 
 from __future__ import annotations
 
@@ -8,26 +8,10 @@ from pyrunc.spec.jsontext import key_at, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pyrunc.check.common import CheckFacts
     from pyrunc.spec.model import Spec
-
-# One line for each part of the specification that is read but not yet carried out: its path, and whether a
-# config asks for it. Delete a line when the part is built.
-UNSUPPORTED: tuple[tuple[str, Callable[[Spec], object]], ...] = (
-    ("linux.memoryPolicy", lambda spec: spec.linux.memory_policy),
-    ("linux.mountLabel", lambda spec: spec.linux.mount_label),
-    ("process.apparmorProfile", lambda spec: spec.process and spec.process.apparmor_profile),
-    ("process.selinuxLabel", lambda spec: spec.process and spec.process.selinux_label),
-)
-
-
-def check_supported(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
-    """EX-4: a runtime may support a part of the valid values; what it does not is an error, never silence."""
-    for at, asks in UNSUPPORTED:
-        if asks(spec):
-            yield Fault(at, "not supported by this version of pyrunc")
 
 
 def check_scheduler(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
@@ -177,7 +161,6 @@ def check_memory_policy(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
 
 
 CHECKS = (
-    check_supported,
     check_scheduler,
     check_io_priority,
     check_affinity,

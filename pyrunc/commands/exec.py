@@ -96,8 +96,10 @@ def _prepare(entry: Entry, args: Args, options: Options) -> Execution:
         preserve_fds=int(args.options["preserve-fds"]),
         rootless=rootless,
     )
+    process = spec.process
+    wants_labels = process is not None and bool(process.apparmor_profile or process.selinux_label)
     facts = Facts({}, stdio=owned_stdio(), cgroup_tasks=manager.tasks(), filter=filter_of(spec, args.root))
-    plan = compile_exec(spec, probe(), request, facts)
+    plan = compile_exec(spec, probe(lsm=wants_labels), request, facts)
     for warning in dict.fromkeys(plan.warnings):
         log.warning(warning)
     return Execution(entry, spec, plan, manager, options)

@@ -305,6 +305,10 @@ class Builder:
         """PERSONALITY."""
         self._do(CODES["PERSONALITY"], (domain,), at)
 
+    def mempolicy(self, mode: int, nodes: bytes, at: str) -> None:
+        """MEMPOLICY; the nodes are a bit mask, least significant byte first."""
+        self._do(CODES["MEMPOLICY"], (mode, nodes), at)
+
     def umask(self, mask: int, at: str) -> None:
         """UMASK."""
         self._do(CODES["UMASK"], (mask,), at)

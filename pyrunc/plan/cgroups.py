@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyrunc.plan.builder import CWD
-from pyrunc.plan.filesystem import configure, fail, place, set_attributes, set_tree
+from pyrunc.plan.filesystem import configure, fail, label, place, set_attributes, set_tree
 from pyrunc.plan.kernel import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY
 
 TYPE_CHECKING = False
@@ -51,6 +51,7 @@ def _mount_v1(c: Context, entry: Mount, options: Options) -> None:
     fs = b.fsopen("tmpfs", at)
     b.set_string(fs, "source", "tmpfs", at)
     b.set_string(fs, "mode", "0755", at)
+    label(c, fs, "tmpfs")
     b.create(fs, at)
     top = b.fsmount(fs, HARMLESS, at)
     place(c, entry, top)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 def compile_plan(spec: Spec, host: Host, request: Request, facts: Facts) -> Plan:
     """Lower a checked Spec, root and process included, to the operations that make its container."""
     c = Context(spec, host, request, facts)
+    security.check_labels(c)
     namespaces.join_cgroup(c)
     resources.open_proc(c)
     resources.adjust_oom_score(c)
@@ -53,6 +54,7 @@ def compile_plan(spec: Spec, host: Host, request: Request, facts: Facts) -> Plan
     console.start_session(c)
     rootfs.finish(c)
     process.name_host(c)
+    security.label_program(c)
     security.forbid_new_privileges(c)
     resources.schedule(c)
     process.become_user(c)

@@ -40,6 +40,10 @@ class Context:
         self.rootfs = path if path.startswith("/") else f"{request.bundle}/{path}"
         self.userns = "user" in self.made or "user" in self.joined
         self.mountns = "mount" in self.made or "mount" in self.joined
+        self.labelled = bool(
+            self.process.apparmor_profile or self.process.selinux_label or spec.linux.mount_label
+        )
+        """The config has labels of a security module; few have."""
         self.b = Builder(self._clone_flags(), request.preserve_fds)
         self.root: Slot
         """The container's root, from rootfs.prepare on."""

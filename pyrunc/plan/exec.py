@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def compile_exec(spec: Spec, host: Host, request: Request, facts: Facts) -> Plan:
     """Lower `spec`, whose process is the one to run, to the operations that bring it into the container of `request`."""
     c = Context(spec, host, request, facts, inside=True)
+    security.check_labels(c)
     namespaces.join_cgroup(c)
     resources.open_proc(c)
     resources.adjust_oom_score(c)
@@ -33,6 +34,7 @@ def compile_exec(spec: Spec, host: Host, request: Request, facts: Facts) -> Plan
     _find_root(c)
     console.start_session(c)
     process.set_umask(c)
+    security.label_program(c)
     security.forbid_new_privileges(c)
     resources.schedule(c)
     process.become_user(c)

@@ -82,6 +82,15 @@ def configure(c: Context, fs: Slot, mount: Mount, options: Options) -> None:
             _add_layers(c, fs, value, at)
         else:
             c.b.set_string(fs, key, _value(value, at), at)
+    label(c, fs, mount.type or "")
+
+
+def label(c: Context, fs: Slot, fstype: str) -> None:
+    """Give a new file system the SELinux label of linux.mountLabel."""
+    if c.spec.linux.mount_label:
+        from pyrunc.plan.labels import label_mount
+
+        label_mount(c, fs, fstype)
 
 
 def _value(value: str, at: str) -> str:

@@ -9,7 +9,15 @@ from errno import EACCES, EPERM
 from pyrunc import _os as os
 from pyrunc.plan.kernel import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
 from pyrunc.spec.jsontext import key_at
-from pyrunc.spec.tables import IOPRIO_CLASSES, PERSONALITIES, RLIMITS, SCHEDULER_FLAGS, SCHEDULER_POLICIES
+from pyrunc.spec.tables import (
+    IOPRIO_CLASSES,
+    MEMORY_POLICY_FLAGS,
+    MEMORY_POLICY_MODES,
+    PERSONALITIES,
+    RLIMITS,
+    SCHEDULER_FLAGS,
+    SCHEDULER_POLICIES,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +36,8 @@ def open_proc(c: Context) -> None:
         c.proc("linux.sysctl")
     elif linux.time_offsets and "time" in c.made:
         c.proc("linux.timeOffsets")
+    elif c.labelled:
+        c.proc("process.selinuxLabel" if c.process.selinux_label else "process.apparmorProfile")
     elif linux.net_devices:
         c.proc("linux.netDevices")
     elif c.process.oom_score_adj is not None:
@@ -92,7 +102,7 @@ def sysctl_path(name: str) -> str:
 
 
 def schedule(c: Context) -> None:
-    """Set scheduler, I/O priority and execution domain; real-time policies need the capabilities that are
+    """Set scheduler, I/O priority, execution domain and memory policy; real-time policies need the capabilities that are
     about to go."""
     process = c.process
     if process.scheduler is not None:
@@ -104,6 +114,22 @@ def schedule(c: Context) -> None:
     personality = c.spec.linux.personality
     if personality is not None:
         c.b.personality(PERSONALITIES[personality.domain], personality.at)
+    policy = c.spec.linux.memory_policy
+    if policy is not None:
+        mode = MEMORY_POLICY_MODES[policy.mode]
+        for flag in policy.flags:
+            mode |= MEMORY_POLICY_FLAGS[flag]
+        c.b.mempolicy(mode, encode_nodes(policy.nodes or ""), policy.at)
+        c.b.about(f"{policy.mode} {policy.nodes or ''}".rstrip())
+
+
+def encode_nodes(text: str) -> bytes:
+    """Return a list of memory nodes ("0-3,5") as the kernel's bit mask, in whole longs; nothing for none."""
+    mask = 0
+    for part in text.split(",") if text else ():
+        low, _, high = part.strip(" ").partition("-")
+        mask |= (2 << int(high or low)) - (1 << int(low))
+    return mask.to_bytes((mask.bit_length() + 63) // 64 * 8, "little")
 
 
 def encode_scheduler(scheduler: Scheduler) -> bytes:

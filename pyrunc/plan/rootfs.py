@@ -6,6 +6,7 @@ from errno import EINVAL, ENOENT, EPERM
 
 from pyrunc.plan.builder import CWD, ROOT_CHROOT, ROOT_DIR
 from pyrunc.plan.context import relative
+from pyrunc.plan.filesystem import label
 from pyrunc.plan.kernel import (
     MNT_DETACH,
     MOUNT_ATTR_NODEV,
@@ -74,6 +75,7 @@ def _mount_mask(c: Context, place: Slot) -> None:
     c.b.set_string(fs, "nr_inodes", "2", at)
     c.b.set_string(fs, "mode", "0755", at)
     c.b.set_flag(fs, "ro", at)
+    label(c, fs, "tmpfs")
     c.b.create(fs, at)
     attrs = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
     c.mask = c.b.fsmount(fs, attrs, at)

@@ -23,8 +23,33 @@ def join_keyring(c: Context) -> None:
     """Leave the caller's session keyring behind: its keys are not the container's (before anything else
     could use it)."""
     if not c.request.no_new_keyring:
+        if c.labelled:
+            from pyrunc.plan.labels import label_keys
+
+            label_keys(c)
         c.b.keyctl(f"_ses.{c.request.id}", KEYRING_PERM, "--no-new-keyring")
         c.b.tolerate(ENOSYS)  # a kernel without keys has none to hide
+        if c.labelled:
+            from pyrunc.plan.labels import unlabel_keys
+
+            unlabel_keys(c)
+
+
+def check_labels(c: Context) -> None:
+    """Refuse labels that this host cannot give."""
+    if c.labelled:
+        from pyrunc.plan.labels import check
+
+        check(c)
+
+
+def label_program(c: Context) -> None:
+    """Say which AppArmor profile and SELinux label the program gets: before no_new_privs, under which a policy may
+    refuse the change."""
+    if c.labelled:
+        from pyrunc.plan import labels
+
+        labels.label_program(c)
 
 
 def forbid_new_privileges(c: Context) -> None:

@@ -67,7 +67,7 @@ def _spawn(step: Step, errno: int, status: int, output: Callable[[], str]) -> st
     return f"error running {stage} hook #{number}: {why}"
 
 
-def _open(step: Step, errno: int, _status: int, _output: Callable[[], str]) -> str:
+def _open(step: Step, errno: int, status: int, output: Callable[[], str]) -> str:
     if (
         step.at.startswith("mounts[")
         and step.subject.lstrip("/") in {"proc", "sys"}
@@ -75,7 +75,7 @@ def _open(step: Step, errno: int, _status: int, _output: Callable[[], str]) -> s
     ):
         kind = "proc" if step.subject.lstrip("/") == "proc" else "sysfs"
         return f'{step.where}: filesystem "{kind}" must be mounted on ordinary directory'
-    return ""
+    return _write(step, errno, status, output)
 
 
 def _move(step: Step, errno: int, _status: int, _output: Callable[[], str]) -> str:
@@ -103,6 +103,12 @@ def _fsconfig(step: Step, errno: int, _status: int, _output: Callable[[], str]) 
     return ""
 
 
+def _write(step: Step, errno: int, _status: int, _output: Callable[[], str]) -> str:
+    if step.at == "process.apparmorProfile":  # engines look for the file's name
+        return f"{step.where}: {step.subject}: {strerror(errno)}"
+    return ""
+
+
 _NOT_MAPPED = {
     EINVAL: " (its file system has no id-mapped mounts on this kernel)",
     EPERM: " (it is mapped already, or its file system belongs to another user namespace)",
@@ -116,6 +122,7 @@ _SPECIAL = {
     "EXEC": _exec,
     "SPAWN": _spawn,
     "OPEN": _open,
+    "WRITE": _write,
 }
 
 

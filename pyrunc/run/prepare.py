@@ -73,10 +73,17 @@ def load_spec(bundle: str, *, rootless: bool) -> tuple[bytes, Spec, list[str]]:
     return config, spec, warnings
 
 
+def wants_labels(spec: Spec) -> bool:
+    """Tell whether the config names an AppArmor profile or a SELinux label."""
+    process = spec.process
+    named = process is not None and (process.apparmor_profile or process.selinux_label)
+    return bool(named or spec.linux.mount_label)
+
+
 def prepare(request: Request, on: Host | None = None) -> Prepared:
     """Compile the bundle of `request` for this host, or for the recorded host `on`."""
     config, spec, warnings = load_spec(request.bundle, rootless=request.rootless)
-    here = on or host.probe(mounts=request.no_pivot)
+    here = on or host.probe(mounts=request.no_pivot, lsm=wants_labels(spec))
     TRACE.phase("probe the host")
     layout = here.cgroup if request.cgroups else CgroupLayout("none")
     manager = open_manager(

@@ -18,7 +18,7 @@ from pyrunc.spec.tables import MOUNT_OPTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from pyrunc.spec.declare import Kind
 
@@ -59,10 +59,10 @@ def first_line(cls: type[Node]) -> str:
     return inspect.getdoc(cls) or ""
 
 
-def page(unsupported: Iterable[str] = ()) -> str:
-    """Return the whole page in Markdown; `unsupported` are the paths that are read but refused."""
+def page() -> str:
+    """Return the whole page in Markdown."""
     places = _places()
-    parts = [HEAD, _unsupported(tuple(unsupported)), _without_effect()]
+    parts = [HEAD, _without_effect()]
     parts += [_section(cls, where) for cls, where in places.items()]
     parts.append(_mount_options())
     return "\n".join(filter(None, parts))
@@ -134,13 +134,6 @@ def _number(value: int) -> str:
         if value == -(2**bits):
             return f"-2^{bits}"
     return str(value)
-
-
-def _unsupported(paths: tuple[str, ...]) -> str:
-    if not paths:
-        return ""
-    lines = "\n".join([f"- `{path}`" for path in paths])
-    return f"## Not supported by this version\n\nA config that asks for one of these is refused:\n\n{lines}\n"
 
 
 def _without_effect() -> str:

@@ -276,6 +276,14 @@ static void identity(void)
 	key_num("no_new_privs", prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
 	key_num("dumpable", prctl(PR_GET_DUMPABLE, 0, 0, 0, 0));
 	key_num("personality", personality(0xffffffff));
+	{
+		int mode = -1;
+		unsigned long nodes[16] = {0};
+		if (syscall(SYS_get_mempolicy, &mode, nodes, 8 * sizeof nodes, 0, 0) == 0) {
+			key_num("mempolicy", mode);
+			key_num("memnodes", (long long)nodes[0]);
+		}
+	}
 }
 
 static void limits(void)

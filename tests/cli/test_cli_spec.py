@@ -5,8 +5,6 @@ import os
 
 import pytest
 
-from pyrunc.check.rare import UNSUPPORTED
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,15 +13,6 @@ if TYPE_CHECKING:
     from conftest import Result
 
     Run = Callable[..., Result]
-
-PARTS = {
-    "seccomp": "seccomp",
-    "apparmor": "apparmorProfile",
-    "selinux": "selinuxLabel",
-    "intelRdt": "intelRdt",
-    "netDevices": "netDevices",
-}
-"""A part that `features` tells of, and the property that asks for it."""
 
 
 def test_the_default_config(pyrunc: Run, tmp_path: Path) -> None:
@@ -107,11 +96,11 @@ def test_features_tell_what_there_is(pyrunc: Run) -> None:
     assert linux["namespaces"] == ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
     assert (linux["capabilities"][0], linux["capabilities"][-1]) == ("CAP_CHOWN", "CAP_CHECKPOINT_RESTORE")
     assert linux["cgroup"] == {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True}
-    refused = {at.rpartition(".")[2] for at, _ in UNSUPPORTED}
-    for name, key in PARTS.items():
-        assert linux[name]["enabled"] is (key not in refused)
+    for name in ("seccomp", "apparmor", "selinux", "intelRdt", "netDevices"):
+        assert linux[name]["enabled"] is True
     assert linux["mountExtensions"] == {"idmap": {"enabled": True}}
-    assert "memoryPolicy" not in linux
+    assert "MPOL_WEIGHTED_INTERLEAVE" in linux["memoryPolicy"]["modes"]
+    assert "MPOL_F_STATIC_NODES" in linux["memoryPolicy"]["flags"]
 
 
 def test_features_are_the_same_everywhere(pyrunc: Run) -> None:

@@ -505,6 +505,17 @@ def test_personality() -> None:
     assert run(Plan().op("PERSONALITY", 0x0040000).sh("cat /proc/self/personality")).out == "00040000\n"
 
 
+def test_mempolicy() -> None:
+    """Bind to node 0, the one that every machine has; numa_maps says how memory is placed from then on."""
+    ran = run(
+        Plan()
+        .op("MEMPOLICY", 2, (1).to_bytes(8, "little"))
+        .sh("grep -c '^[0-9a-f]* bind:0' /proc/self/numa_maps")
+    )
+    assert int(ran.out) > 0
+    assert run(Plan().op("MEMPOLICY", 2, b"")).error == ("MEMPOLICY", errno.EINVAL)
+
+
 def test_umask() -> None:
     assert run(Plan().op("UMASK", 0o027).sh("umask")).out == "0027\n"
 

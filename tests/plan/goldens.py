@@ -508,3 +508,30 @@ def exec_userns() -> Case:
 @case
 def exec_no_mount_namespace() -> Case:
     return Case(CASES["no-namespaces"].config, request={"inside": True})
+
+
+@case
+def labels() -> Case:
+    config = base()
+    config["process"] |= {
+        "apparmorProfile": "docker-default",
+        "selinuxLabel": "system_u:system_r:container_t:s0:c1,c2",
+    }
+    config["linux"]["mountLabel"] = "system_u:object_r:container_file_t:s0:c1,c2"
+    return Case(config, host={"lsm": ("apparmor", "selinux")})
+
+
+@case
+def labels_exec() -> Case:
+    return Case(CASES["labels"].config, host={"lsm": ("apparmor", "selinux")}, request={"inside": True})
+
+
+@case
+def memory_policy() -> Case:
+    config = minimal()
+    config["linux"]["memoryPolicy"] = {
+        "mode": "MPOL_BIND",
+        "nodes": "0-1,65",
+        "flags": ["MPOL_F_STATIC_NODES"],
+    }
+    return Case(config)

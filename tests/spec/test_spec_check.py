@@ -12,7 +12,6 @@ from config_maker import encode
 from pyrunc.check import CHECKS, CheckFacts, check, check_bundle_paths
 from pyrunc.check.common import clean, is_number_list
 from pyrunc.check.namespaces import sysctl_name
-from pyrunc.check.rare import UNSUPPORTED
 from pyrunc.errors import SpecError
 from pyrunc.spec.parse import parse_config
 
@@ -257,11 +256,6 @@ REFUSED = (
      "linux.memoryPolicy.nodes: MPOL_LOCAL mode requires 0 nodes"),
     ({"linux.memoryPolicy": {"mode": "MPOL_BIND", "nodes": "x"}},
      'linux.memoryPolicy.nodes: invalid memory policy nodes "x"'),
-    # what this version does not do yet
-    ({"linux.memoryPolicy": {"mode": "MPOL_DEFAULT"}}, "linux.memoryPolicy: not supported by this version of pyrunc"),
-    ({"linux.mountLabel": "x"}, "linux.mountLabel: not supported by this version of pyrunc"),
-    ({"process.apparmorProfile": "x"}, "process.apparmorProfile: not supported by this version of pyrunc"),
-    ({"process.selinuxLabel": "x"}, "process.selinuxLabel: not supported by this version of pyrunc"),
 )  # fmt: skip
 
 
@@ -437,10 +431,6 @@ def test_a_warning_is_told_and_changes_nothing(changes, warnings):
 
 def test_every_rule_says_what_it_serves():
     assert all(rule.__doc__ and len(rule.__doc__) > 20 for rule in CHECKS)
-
-
-def test_the_list_of_what_is_not_supported_names_real_places():
-    assert len({at for at, _ in UNSUPPORTED}) == len(UNSUPPORTED)
 
 
 def test_the_root_is_a_directory(tmp_path):

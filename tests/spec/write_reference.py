@@ -10,10 +10,9 @@ PAGE = ROOT / "docs" / "config.md"
 
 
 def current_page() -> str:
-    from pyrunc.check.rare import UNSUPPORTED
     from pyrunc.spec.reference import page
 
-    return page([at for at, _ in UNSUPPORTED])
+    return page()
 
 
 if __name__ == "__main__":
