@@ -27,12 +27,13 @@ JSON_ESCAPES = {"<": r"\u003c", ">": r"\u003e", "&": r"\u0026", "\u2028": r"\u20
 class _Log:
     """Where the log goes. There is one, because a process has one standard error."""
 
-    __slots__ = ("debug", "fd", "json", "pending", "started")
+    __slots__ = ("debug", "fd", "json", "pending", "quiet", "started")
 
     def __init__(self) -> None:
         self.fd = 2
         self.json = False
         self.debug = False
+        self.quiet = False
         self.pending: list[str] = []
         self.started = time.time()
 
@@ -43,6 +44,10 @@ _log = _Log()
 def configure(path: str, form: str, *, debug: bool) -> None:
     """Open the log file (made if missing, even when nothing will be logged) and choose the format."""
     _log.debug = debug
+    scheme, colon, rest = path.partition(":")
+    if colon and scheme in ("journald", "syslog"):
+        raise UsageError(f"--log {path}: not supported: the log goes to standard error or to a file")
+    path = rest if colon and scheme == "file" else path  # crun writes file:PATH
     if path:
         flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
         try:
@@ -54,12 +59,19 @@ def configure(path: str, form: str, *, debug: bool) -> None:
     _log.json = form == "json"
 
 
+def choose_level(level: str) -> None:
+    """Leave out warnings with "error" (crun's --log-level). Raises UsageError for a word that is none."""
+    if level not in ("", "error", "warning", "debug"):
+        raise UsageError(f"invalid log-level: {level}: expected error, warning or debug")
+    _log.quiet = level == "error"
+
+
 def reset() -> None:
     """Go back to text on standard error."""
     if _log.fd != 2:
         os.close(_log.fd)
     _log.fd = 2
-    _log.json = _log.debug = False
+    _log.json = _log.debug = _log.quiet = False
     _log.pending.clear()
 
 
@@ -76,6 +88,8 @@ def is_debug() -> bool:
 
 def warning(message: str) -> None:
     """Log what does not keep the command from succeeding."""
+    if _log.quiet:
+        return
     if _log.fd == 2 or _log.debug:
         _emit("warning", message)
     else:

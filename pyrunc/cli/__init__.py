@@ -87,7 +87,9 @@ def _main(argv0: str, words: Sequence[str]) -> int:
         log.configure(path, form, debug=debug)
         raise
     given = args.globals
-    log.configure(str(given["log"]), str(given["log-format"]), debug=bool(given["debug"]))
+    level = str(given["log-level"])
+    log.configure(str(given["log"]), str(given["log-format"]), debug=bool(given["debug"]) or level == "debug")
+    log.choose_level(level)
     if given["help"] or (not rest and not given["version"]):
         return _show_help(argv0, "")
     if given["version"]:
@@ -136,8 +138,6 @@ def _check_globals(args: Args) -> None:
         raise UsageError("the systemd cgroup driver is not supported by this version of pyrunc")
     if given["rootless"] not in ("auto", *TRUE, *FALSE):
         raise UsageError(f"invalid rootless: {given['rootless']}: expected true, false or auto")
-    if args.options.get("pidfd-socket"):
-        raise UsageError("--pidfd-socket is not supported by this version of pyrunc")
 
 
 def _resolve_root(args: Args) -> None:

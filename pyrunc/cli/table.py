@@ -25,6 +25,7 @@ GLOBALS: tuple[Option, ...] = (
     ("debug", "", "bool", False, "", "log what is done, with the place in the source"),
     ("log", "", "str", "", "FILE", "append the log to this file (default: standard error)"),
     ("log-format", "", "str", "text", "FORMAT", "format of the log, text or json"),
+    ("log-level", "", "str", "", "LEVEL", "what to log: error, warning or debug (default: warning)"),
     ("root", "", "str", "", "DIR", "directory for the state of containers; should be on a tmpfs"),
     ("systemd-cgroup", "", "bool", False, "", "let systemd make the cgroups (not supported by this version)"),
     (
@@ -62,10 +63,16 @@ REGEX: Option = (
     "the id is a regular expression: all containers in whose ids it is found",
 )  # fmt: skip
 
+CONFIG: Option = (
+    "config", "f", "str", "", "FILE",
+    "configuration to use instead of the bundle's config.json",
+)  # fmt: skip
+
 CREATE: tuple[Option, ...] = (
     BUNDLE,
+    CONFIG,
     ("console-socket", "", "str", "", "PATH", "Unix socket that receives the master end of the terminal"),
-    ("pidfd-socket", "", "str", "", "PATH", "Unix socket for a pidfd (not supported by this version)"),
+    ("pidfd-socket", "", "str", "", "PATH", "Unix socket that receives a pidfd of the process"),
     ("pid-file", "", "str", "", "FILE", "file to write the process id to"),
     NO_PIVOT,
     NO_NEW_KEYRING,
@@ -102,7 +109,7 @@ UPDATE: tuple[Option, ...] = (
 
 EXEC: tuple[Option, ...] = (
     ("console-socket", "", "str", "", "PATH", "Unix socket that receives the master end of the terminal"),
-    ("pidfd-socket", "", "str", "", "PATH", "Unix socket for a pidfd (not supported by this version)"),
+    ("pidfd-socket", "", "str", "", "PATH", "Unix socket that receives a pidfd of the process"),
     ("cwd", "", "str", "", "DIR", "working directory in the container"),
     ("env", "e", "list", None, "NAME=VALUE", "add to the environment (may be repeated)"),
     ("tty", "t", "bool", False, "", "give the process a terminal"),
@@ -157,6 +164,7 @@ COMMANDS: dict[str, Command] = {
         "[bundle]", 0, 1, "show what would be asked of the kernel for a bundle",
         (
             ("json", "", "bool", False, "", "as JSON"),
+            CONFIG,
             ("host", "", "str", "", "FILE", "compile for the host that is recorded in this file"),
             ("save-host", "", "str", "", "FILE", "record this host in a file"),
             NO_PIVOT,

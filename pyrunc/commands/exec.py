@@ -8,7 +8,7 @@ from pyrunc import _os as os
 from pyrunc import log
 from pyrunc.errors import OpError, PyruncError, StateError
 from pyrunc.run.exec import Execution
-from pyrunc.run.options import Options, check_preserved, check_terminal
+from pyrunc.run.options import Options, check_preserved, check_terminal, path_of
 from pyrunc.state import open_root
 
 TYPE_CHECKING = False
@@ -65,11 +65,11 @@ def _options_of(args: Args) -> Options:
     given = args.options
     preserve = int(given["preserve-fds"])
     check_preserved(0, preserve)
-    pid_file, console = str(given["pid-file"]), str(given["console-socket"])
     return Options(
-        pid_file=os.path.abspath(pid_file) if pid_file else "",
-        console_socket=os.path.abspath(console) if console else "",
+        pid_file=path_of(args, "pid-file"),
+        console_socket=path_of(args, "console-socket"),
         foreground_console=not given["detach"],
+        pidfd_socket=path_of(args, "pidfd-socket"),
     )
 
 

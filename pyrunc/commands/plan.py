@@ -7,7 +7,8 @@ from pyrunc import host
 from pyrunc.commands import write
 from pyrunc.errors import UsageError, strerror
 from pyrunc.plan.request import Request
-from pyrunc.run.prepare import prepare
+from pyrunc.run.options import path_of
+from pyrunc.run.prepare import CONFIG, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def run(args: Args) -> int:
 
 def _request(args: Args) -> Request:
     """Return the request that `create` would have; a given bundle becomes the current directory, as there."""
+    config = path_of(args, "config") or CONFIG
     if args.positionals:
         try:
             os.chdir(args.positionals[0])
@@ -48,6 +50,7 @@ def _request(args: Args) -> Request:
     return Request(
         id=NAME,
         bundle=os.getcwd(),
+        config=config,
         wait=True,
         no_pivot=bool(args.options["no-pivot"]),
         no_new_keyring=bool(args.options["no-new-keyring"]),

@@ -32,6 +32,8 @@ def run(args: Args) -> int:
 
             poststart(creation.entry, creation.spec)
     if wakeup < 0:
+        if creation.notify is not None:
+            creation.notify.wait(creation.pidfd, creation.pid)
         return 0
     return _foreground(creation, wakeup, keep=bool(args.options["keep"]))
 
@@ -53,7 +55,7 @@ def _foreground(creation: Creation, wakeup: int, *, keep: bool) -> int:
         from pyrunc.run.console import Relay, open_host_terminal, receive_master
 
         relay = Relay(receive_master(creation.master), open_host_terminal())
-    code = wait_foreground(creation.pid, creation.pidfd, wakeup, relay)
+    code = wait_foreground(creation.pid, creation.pidfd, wakeup, relay, creation.notify)
     TRACE.phase("wait for the program")
     creation.entry.lock()
     if not keep and not creation.entry.is_gone():

@@ -75,8 +75,14 @@ def setgroups_denied(gids: Sequence[IDMapping], host: Host) -> bool:
     return host.euid != 0 and len(gids) == 1 and gids[0].size == 1 and gids[0].host_id == host.egid
 
 
+KEEP_GROUPS = "run.oci.keep_original_groups"
+"""crun's annotation: the process has the caller's groups (podman's --group-add keep-groups), mapped or not."""
+
+
 def may_set_groups(c: Context) -> bool:
-    """Tell whether SETGROUPS is possible in the container's user namespace."""
+    """Tell whether SETGROUPS is possible in the container's user namespace, and wanted."""
+    if KEEP_GROUPS in c.spec.annotations:
+        return False
     if "user" not in c.joined and not c.host.setgroups:
         return False
     return not ("user" in c.made and setgroups_denied(c.spec.linux.gid_mappings, c.host))

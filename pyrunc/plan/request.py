@@ -71,5 +71,9 @@ class Request:
     """Go without a cgroup where the caller may not make one and the config asks for none (--rootless)."""
     rootless: bool = False
     """The caller is not root (effective uid other than 0)."""
+    config: str = "config.json"
+    """Name of the config in the bundle, or its path."""
+    notify: str = ""
+    """Directory of the state in which the socket for sd_notify(3) will be; "" for none."""
     cache: str = ""
     """Where compiled filters are kept: the state root; "" for nowhere."""

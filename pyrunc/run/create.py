@@ -15,7 +15,7 @@ from pyrunc import log
 from pyrunc.errors import HostError, OpError, PyruncError, StateError
 from pyrunc.run.conduct import Conversation, Ended
 from pyrunc.run.environ import environment
-from pyrunc.run.hookio import HookOutput, hook_files
+from pyrunc.run.hookio import hook_files, output_of
 from pyrunc.run.launch import Child, launch
 from pyrunc.run.pids import kill_and_reap, remove_file, write_pid_file
 from pyrunc.run.steps import container_pid, open_namespaces, step_of
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pyrunc.cgroup.resctrl import Resctrl
     from pyrunc.run.netdev import NetDevices
+    from pyrunc.run.notify import Notify
     from pyrunc.run.options import Options
     from pyrunc.run.phrase import Step
     from pyrunc.run.prepare import Prepared
@@ -53,11 +54,12 @@ class Creation:
         self.devices: NetDevices | None = None
         self.resctrl: Resctrl | None = None
         self.pid_file_written = False
-        self.output = HookOutput()
+        self.output = output_of(self.spec.annotations)
         self.master: _socket.socket | None = None
         self.inputs: dict[str, int] = {}
         self.talk: Conversation | None = None
         self.sources: Sources | None = None
+        self.notify: Notify | None = None
 
     def build(self) -> Conversation:
         """Do it all, up to the answer that lets the executor wait for `start`, or go on. Raises; then call undo."""
@@ -70,6 +72,8 @@ class Creation:
             rootless=prepared.request.rootless,
             no_new_keyring=prepared.request.no_new_keyring,
         )
+        if self.options.notify:
+            self._make_notify()
         prepared.manager.create()
         if self.spec.linux.intel_rdt is not None:
             self._make_resctrl(self.spec.linux.intel_rdt)
@@ -95,6 +99,15 @@ class Creation:
         if self.resctrl is not None:
             self._keep_class(self.resctrl)
         return self.talk
+
+    def _make_notify(self) -> None:
+        """Make the directory for the program's socket; of a container in two steps, `start` makes the socket."""
+        from pyrunc.run.notify import DIRECTORY, Notify
+
+        os.mkdir(DIRECTORY, 0o755, dir_fd=self.entry.dir_fd)
+        os.chmod(DIRECTORY, 0o755, dir_fd=self.entry.dir_fd)
+        if not self.prepared.request.wait:
+            self.notify = Notify(self.entry, self.options.notify)
 
     def _conversation(self, child: Child) -> Conversation:
         handlers = {
@@ -249,8 +262,8 @@ class Creation:
 
             self.hooks_ran = True
             state = state_json(self.entry.container, "creating", self.pid)
-            run_hooks(hooks.prestart, "prestart", state)
-            run_hooks(hooks.create_runtime, "createRuntime", state)
+            run_hooks(hooks.prestart, "prestart", state, self.spec.annotations)
+            run_hooks(hooks.create_runtime, "createRuntime", state, self.spec.annotations)
         return ()
 
     def _hook(self, step: Step, _fd: int) -> Sequence[int]:
@@ -273,6 +286,12 @@ class Creation:
 
     def _ready(self, _step: Step, _fd: int) -> Sequence[int]:
         """Let the state count, then write the pid file: its readers take it for the word that all is well."""
+        self.output.close()
+        receiver = self.options.pidfd_socket or self.spec.annotations.get("run.oci.pidfd_receiver", "")
+        if receiver:
+            from pyrunc.run.pidfd import INIT, send_pidfd
+
+            send_pidfd(receiver, self.pidfd, INIT)
         self.entry.ready()
         if self.options.pid_file:
             write_pid_file(self.options.pid_file, self.pid)
@@ -299,6 +318,7 @@ class Creation:
     def undo(self) -> None:
         """Leave the host as if the container had never been tried; run the poststop hooks if any hook has run."""
         self._close_inputs()
+        self.output.close()
         if self.pid_file_written:
             remove_file(self.options.pid_file)  # conmon takes it for the word that the container is there
         if self.devices is not None:

@@ -74,6 +74,6 @@ def run_poststop(entry: Entry, hooks: Hooks | None) -> None:
     state = state_json(entry.container, "stopped", 0)
     for index, hook in enumerate(hooks.poststop):
         try:
-            run_hook(hook, "poststop", index, state)
+            run_hook(hook, "poststop", index, state, entry.container.annotations)
         except PyruncError as error:
             log.warning(str(error))

@@ -191,6 +191,10 @@ class Execution:
         )
 
     def _ready(self, _step: Step, _fd: int) -> Sequence[int]:
+        if self.options.pidfd_socket:
+            from pyrunc.run.pidfd import EXEC, send_pidfd
+
+            send_pidfd(self.options.pidfd_socket, self.pidfd, EXEC)
         if self.options.pid_file:
             write_pid_file(self.options.pid_file, self.pid)
             self.pid_file_written = True

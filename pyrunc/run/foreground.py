@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyrunc.run.console import Relay
+    from pyrunc.run.notify import Notify
 
 _KEPT = frozenset({_signal.SIGKILL, _signal.SIGSTOP, _signal.SIGURG, _signal.SIGPIPE})
 """Not forwarded: the first two cannot be caught, SIGURG is Go's own business in callers, SIGPIPE is about our output."""
@@ -103,10 +104,24 @@ def _noted(_number: int, _frame: object) -> None:
     """Do nothing: the wake-up byte has told the loop."""
 
 
-def wait_foreground(pid: int, pidfd: int, wakeup: int, relay: Relay | None) -> int:
+def _on_notify(notify: Notify) -> Callable[[Loop], None]:
+    """Hand on the program's READY; the service is this process, which lives as long as the container does."""
+
+    def handle(loop: Loop) -> None:
+        if notify.take(os.getpid()):
+            loop.forget(notify.sock.fileno())
+
+    return handle
+
+
+def wait_foreground(
+    pid: int, pidfd: int, wakeup: int, relay: Relay | None, notify: Notify | None = None
+) -> int:
     """Serve the container until its process ends; return the exit code to leave with (128 + n when a signal killed it)."""
     loop = Loop(pid, pidfd, relay)
     loop.watch(wakeup, loop.on_signals(wakeup))
+    if notify is not None:
+        loop.watch(notify.sock.fileno(), _on_notify(notify))
     loop._reap()  # noqa: SLF001  # it may have ended before the first SIGCHLD could be noted
     try:
         status = loop.run()

@@ -14,12 +14,13 @@ import time
 from pyrunc import _os as os
 from pyrunc.consts import SPEC_VERSION
 from pyrunc.errors import OpError, strerror
+from pyrunc.run.hookio import STDERR, STDOUT, append_output
 from pyrunc.spec.jsontext import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pyrunc.spec.model import Hook
     from pyrunc.state import Container
@@ -44,13 +45,17 @@ def state_json(container: Container, status: str, pid: int) -> bytes:
     return dumps(state).encode("utf-8", "surrogateescape")
 
 
-def run_hooks(hooks: Iterable[Hook], stage: str, state: bytes) -> None:
+def run_hooks(
+    hooks: Iterable[Hook], stage: str, state: bytes, annotations: Mapping[str, str] | None = None
+) -> None:
     """Run the hooks of a stage one after another; the first that fails ends it. Raises OpError."""
     for index, hook in enumerate(hooks):
-        run_hook(hook, stage, index, state)
+        run_hook(hook, stage, index, state, annotations)
 
 
-def run_hook(hook: Hook, stage: str, index: int, state: bytes) -> None:
+def run_hook(
+    hook: Hook, stage: str, index: int, state: bytes, annotations: Mapping[str, str] | None = None
+) -> None:
     """Run one hook to its end. Raises OpError with runC's text, which quotes the output."""
     where = f"error running {stage} hook #{index}"
     files = (_memfd("hook-state", state), _memfd("hook-stdout"), _memfd("hook-stderr"))
@@ -63,6 +68,8 @@ def run_hook(hook: Hook, stage: str, index: int, state: bytes) -> None:
         if why:
             raise OpError(f"{where}: {why}, stdout: {_text(files[1])}, stderr: {_text(files[2])}")
     finally:
+        for fd, name in zip(files[1:], (STDOUT, STDERR), strict=True):
+            append_output((annotations or {}).get(name, ""), fd)
         for fd in files:
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
             os.close(fd)

@@ -8,6 +8,7 @@ from pyrunc.errors import StateError, UsageError, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrunc.commands import Args
     from pyrunc.spec.model import Process
 
 NEEDS_SOCKET = "cannot allocate tty if runc will detach without setting console socket"
@@ -23,6 +24,16 @@ class Options:
     console_socket: str = ""
     foreground_console: bool = False
     listen_fds: int = 0
+    pidfd_socket: str = ""
+    """Absolute."""
+    notify: str = ""
+    """The caller's $NOTIFY_SOCKET."""
+
+
+def path_of(args: Args, name: str) -> str:
+    """Return an option that is a path, made absolute; "" when it is not given."""
+    given = str(args.options[name] or "")
+    return os.path.abspath(given) if given else ""
 
 
 def check_preserved(listening: int, count: int) -> None:

@@ -42,22 +42,22 @@ class Prepared:
     warnings: tuple[str, ...]
 
 
-def read_config(bundle: str) -> bytes:
+def read_config(bundle: str, name: str = CONFIG) -> bytes:
     """Return the bytes of the bundle's config.json. Raises StateError with runc's text when there is none."""
-    path = f"{bundle}/{CONFIG}"
+    path = os.path.join(bundle, name)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         with open(fd, "rb", buffering=0) as file:
             return file.read(CONFIG_LIMIT + 1) or b""
     except FileNotFoundError:
-        raise StateError(f"JSON specification file {CONFIG} not found in {bundle}") from None
+        raise StateError(f"JSON specification file {name} not found in {bundle}") from None
     except OSError as error:
         raise OpError(f"open {path}", error.errno or ENOENT) from None
 
 
-def load_spec(bundle: str, *, rootless: bool) -> tuple[bytes, Spec, list[str]]:
+def load_spec(bundle: str, *, rootless: bool, name: str = CONFIG) -> tuple[bytes, Spec, list[str]]:
     """Read, parse and check a bundle; return its config, the Spec and warnings. Raises SpecError with every fault."""
-    config = read_config(bundle)
+    config = read_config(bundle, name)
     TRACE.phase("read config.json")
     spec = parse_config(config)
     TRACE.phase("parse")
@@ -82,7 +82,11 @@ def wants_labels(spec: Spec) -> bool:
 
 def prepare(request: Request, on: Host | None = None) -> Prepared:
     """Compile the bundle of `request` for this host, or for the recorded host `on`."""
-    config, spec, warnings = load_spec(request.bundle, rootless=request.rootless)
+    config, spec, warnings = load_spec(request.bundle, rootless=request.rootless, name=request.config)
+    if request.notify:
+        from pyrunc.run.notify import with_notify
+
+        spec = with_notify(spec, request.notify)
     here = on or host.probe(mounts=request.no_pivot, lsm=wants_labels(spec))
     TRACE.phase("probe the host")
     layout = here.cgroup if request.cgroups else CgroupLayout("none")
@@ -90,6 +94,10 @@ def prepare(request: Request, on: Host | None = None) -> Prepared:
         layout, spec, request.id, rootless=request.lenient_cgroups, in_userns=here.in_userns
     )
     facts = gather(spec, request.bundle, here, manager.mount_dirs(), manager.tasks(), request.cache)
+    if request.notify:
+        from pyrunc.run.notify import add_source
+
+        add_source(facts, spec)
     TRACE.phase("gather facts")
     plan = compile_plan(spec, here, request, facts)
     TRACE.phase("compile")

@@ -10,7 +10,7 @@ import _struct
 
 from pyrunc.errors import BugError, PyruncError, StateError, strerror
 from pyrunc.run.conduct import Conversation, Ended
-from pyrunc.run.hookio import HookOutput, hook_files
+from pyrunc.run.hookio import hook_files, output_of
 from pyrunc.run.phrase import Step
 from pyrunc.run.steps import container_pid
 
@@ -42,7 +42,7 @@ class Start:
         self.entry = entry
         self.first, steps = entry.read_steps()
         self.steps = [Step(*words) for words in steps]
-        self.output = HookOutput()
+        self.output = output_of(entry.container.annotations)
         self.spec: Spec | None = None
 
     def go(self) -> None:
@@ -79,6 +79,7 @@ class Start:
         except (Ended, ConnectionResetError):
             return
         finally:
+            self.output.close()
             sock.close()
 
     def _step(self, index: int) -> Step:
@@ -121,4 +122,4 @@ def poststart(entry: Entry, spec: Spec | None) -> None:
         from pyrunc.run.hooks import run_hooks, state_json
 
         state = state_json(entry.container, "running", entry.container.init_process_pid)
-        run_hooks(hooks.poststart, "poststart", state)
+        run_hooks(hooks.poststart, "poststart", state, entry.container.annotations)

@@ -9,8 +9,8 @@ from pyrunc import log
 from pyrunc.errors import PyruncError, SpecError, UsageError, strerror
 from pyrunc.plan.request import Request
 from pyrunc.run.create import Creation
-from pyrunc.run.options import Options, check_preserved, check_terminal
-from pyrunc.run.prepare import prepare
+from pyrunc.run.options import Options, check_preserved, check_terminal, path_of
+from pyrunc.run.prepare import CONFIG, prepare
 from pyrunc.run.trace import TRACE
 from pyrunc.state import check_id, open_root
 
@@ -24,10 +24,17 @@ if TYPE_CHECKING:
 def request_of(args: Args, *, wait: bool) -> tuple[Request, Options]:
     """Turn the command line of create or run into a request. Changes into the bundle, as runc does: hooks run there."""
     check_id(args.positionals[0])
-    pid_file = str(args.options["pid-file"] or "")
-    pid_file = os.path.abspath(pid_file) if pid_file else ""
-    console = str(args.options["console-socket"] or "")
-    console = os.path.abspath(console) if console else ""
+    detached = wait or bool(args.options["detach"])
+    listening = listen_fds()
+    options = Options(
+        pid_file=path_of(args, "pid-file"),
+        console_socket=path_of(args, "console-socket"),
+        foreground_console=not detached,
+        listen_fds=listening,
+        pidfd_socket=path_of(args, "pidfd-socket"),
+        notify=os.environ.get("NOTIFY_SOCKET", ""),
+    )
+    config = path_of(args, "config") or CONFIG
     bundle = str(args.options["bundle"] or "")
     if bundle:
         try:
@@ -36,7 +43,6 @@ def request_of(args: Args, *, wait: bool) -> tuple[Request, Options]:
             raise UsageError(f"--bundle: chdir {bundle}: {strerror(error.errno or 0)}") from None
     preserve = args.options["preserve-fds"]
     assert isinstance(preserve, int)
-    listening = listen_fds()
     check_preserved(listening, preserve)
     request = Request(
         id=args.positionals[0],
@@ -45,14 +51,12 @@ def request_of(args: Args, *, wait: bool) -> tuple[Request, Options]:
         no_pivot=bool(args.options["no-pivot"]),
         no_new_keyring=bool(args.options["no-new-keyring"]),
         preserve_fds=listening + preserve,
+        config=config,
+        notify=f"{args.root}/{args.positionals[0]}/notify" if options.notify else "",
         cache=args.root,
         cgroups=args.globals["cgroup-manager"] != "disabled",
         lenient_cgroups=is_lenient(args.globals["rootless"]),
         rootless=os.geteuid() != 0,
-    )
-    detached = wait or bool(args.options["detach"])
-    options = Options(
-        pid_file=pid_file, console_socket=console, foreground_console=not detached, listen_fds=listening
     )
     return request, options
 
@@ -87,10 +91,6 @@ class creating:  # noqa: N801  # used as a `with` statement's verb
             prepared = prepare(self.request)
             os.umask(0)  # after the host was probed: the caller's umask is a fact of it
             check_terminal(prepared.spec.process, self.options)
-            if os.environ.get("NOTIFY_SOCKET"):
-                log.warning(
-                    "NOTIFY_SOCKET: not supported by this version of pyrunc: the program will not see it"
-                )
             for warning in prepared.warnings:
                 log.warning(warning)
             self.creation = Creation(prepared, open_root(self.args, ensure=True), self.options)
