@@ -152,10 +152,6 @@ def test_a_wrong_number_of_arguments(pyrunc: Run) -> None:
         (["--root", "//.", "list"], "Option --root argument should not be set to /"),
         (["--log-format", "xml", "list"], "invalid log-format: xml"),
         (["--log", "/nonexistent/log", "list"], "open /nonexistent/log: no such file or directory"),
-        (
-            ["create", "--pidfd-socket", "s", "id"],
-            "--pidfd-socket is not supported by this version of pyrunc",
-        ),
     ],
 )
 def test_what_is_refused(pyrunc: Run, words: list[str], expected: str) -> None:
