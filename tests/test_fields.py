@@ -298,7 +298,7 @@ def _hooks(spec: Spec) -> Iterator[str]:
         patch.setattr(
             _Entry,
             "container",
-            type("C", (), {"init_process_pid": 1, "own_pid_namespace": True})(),
+            type("C", (), {"init_process_pid": 1, "own_pid_namespace": True, "annotations": {}})(),
             raising=False,
         )
         start.poststart(_Entry(), spec)  # type: ignore[arg-type]
