@@ -216,6 +216,45 @@ def test_form_of_the_state(runtime, bundle):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", state["created"])
 
 
+def go_json(value: object, indent: int | None = None) -> str:
+    """JSON as Go writes it: compact or indented, keys in the order they have here, HTML's signs escaped."""
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(value, indent=indent, ensure_ascii=False, separators=separators)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+STRANGE = {"z.last": "1", "a<b>&c": "\u00e9\u2028\u2029 \U0001f600", "B": 'quote " back \\ slash /', "a": "2"}
+
+
+@req("CLI-STATE-1", "CLI-LIST-2")
+def test_state_and_list_are_byte_for_byte_what_go_writes(runtime, bundle):
+    c = runtime.create(bundle.set("annotations", STRANGE))
+    state = runtime.ok("state", c.id)
+    assert list(state.json()["annotations"].items()) == sorted(STRANGE.items())
+    assert state.out == go_json(state.json(), indent=2)
+    listed = runtime.ok("list", "--format", "json")
+    assert listed.out == go_json([state.json() | {"owner": "root"}]) + "\n"
+
+
+@req("CLI-LIST-1")
+def test_columns_of_the_list(runtime, bundle):
+    """At least 12 wide, 3 blanks behind the longest entry, none behind the last column."""
+    first, second = runtime.create(bundle), runtime.create(runtime.bundle())
+    states = sorted([first.state(), second.state()], key=lambda state: state["id"])
+    keys = ("id", "pid", "status", "bundle", "created")
+    rows = [[key.upper() for key in keys], *([str(state[key]) for key in keys] for state in states)]
+    widths = [max(12, *(len(row[column]) + 3 for row in rows)) for column in range(len(keys))]
+    text = [
+        "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + owner
+        for row, owner in zip(rows, ("OWNER", "root", "root"), strict=True)
+    ]
+    assert runtime.ok("list").out == "".join(f"{line}\n" for line in text)
+    runtime.ok("kill", first.id, "KILL")
+    assert poll(lambda: f" {0:<12}stopped " in runtime.ok("list").out), runtime.ok("list").out
+
+
 @req("CLI-STATE-1")
 def test_state_without_annotations(runtime, bundle):
     assert "annotations" not in runtime.create(bundle).state()

@@ -33,6 +33,10 @@ ARGUMENTS: dict[str, str] = {
     "create": NEW_ID,
     "delete": CONTAINER_ID,
     "events": CONTAINER_ID,
+    "exec": f"""\
+{CONTAINER_ID[:-1]}, and
+"<command>" is the program to run, followed by its own options. Options of exec stand
+before the container's id. With --process there is no command.""",
     "kill": f'{CONTAINER_ID[:-1]}, and\n"[signal]" is a number or a name such as KILL or SIGKILL.',
     "list": 'The root is given by the global option "--root".',
     "pause": CONTAINER_ID,
@@ -59,6 +63,10 @@ cgroups and its state. After that it runs the poststop hooks.""",
 The events command prints JSON, an object a line: at regular intervals what the
 container's cgroup has used, and a notice whenever it runs out of memory. It ends when the
 container does. On a terminal it prints a table instead.""",
+    "exec": """\
+The exec command runs one more process in a container that is created or running, with the
+environment, user and privileges that its configuration gives to the first one. The exit
+status of the process becomes that of this command; 255 says that it could not be run.""",
     "features": """\
 The features command prints what this runtime supports, as the JSON document that
 the OCI defines.""",

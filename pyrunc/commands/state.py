@@ -41,6 +41,6 @@ def state_of(entry: Entry, owner: str = "") -> dict[str, object]:
         "created": container.created,
     }
     if container.annotations:
-        state["annotations"] = container.annotations
+        state["annotations"] = dict(sorted(container.annotations.items()))  # the order of Go's maps in JSON
     state["owner"] = owner
     return state

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pyrunc.cli.table import COMMANDS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,27 +38,6 @@ def test_help_of_the_program(pyrunc: Run, words: list[str]) -> None:
     for heading in ("USAGE:", "VERSION:", "COMMANDS:", "GLOBAL OPTIONS:"):
         assert heading in lines
     assert (result.code, result.err) == (0, "")
-
-
-COMMANDS = [
-    "create",
-    "delete",
-    "events",
-    "features",
-    "kill",
-    "list",
-    "pause",
-    "plan",
-    "ps",
-    "resume",
-    "run",
-    "spec",
-    "start",
-    "state",
-    "top",
-    "update",
-    "validate",
-]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
