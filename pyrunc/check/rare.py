@@ -79,9 +79,6 @@ def check_seccomp(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
     )
     for rule in seccomp.syscalls:
         yield from _errno_faults(f"{rule.at}.errnoRet", rule.action, rule.errno_ret)
-        for arg in rule.args:
-            if arg.op == "SCMP_CMP_MASKED_EQ" and arg.value_two is None:
-                yield Fault(f"{arg.at}.valueTwo", "required for SCMP_CMP_MASKED_EQ")
     if seccomp.listener_metadata and not seccomp.listener_path:
         yield Fault(f"{seccomp.at}.listenerMetadata", "only together with listenerPath")
     if seccomp.default_action == "SCMP_ACT_NOTIFY":

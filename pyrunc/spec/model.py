@@ -305,7 +305,7 @@ class SeccompArg(Node):
     value: int = need(UINT64)
     "The value to compare with; the mask of SCMP_CMP_MASKED_EQ."
     value_two: int | None = opt(UINT64)
-    "The masked value of SCMP_CMP_MASKED_EQ."
+    "The masked value of SCMP_CMP_MASKED_EQ; 0 when absent, as engines write it."
     op: str = need(SECCOMP_OPERATORS)
     "The comparison."
 
