@@ -7,6 +7,9 @@
 #define UNUSED __attribute__((unused))
 #define OPERATION(name) static long op_##name(struct run *run UNUSED, const struct plan_record *op UNUSED)
 
+/* For calls that return a number which is no descriptor. */
+static long nothing(long result) { return result < 0 ? result : 0; }
+
 OPERATION(OPEN) {
   struct open_how how = {.flags = op->a[2] | O_CLOEXEC, .mode = op->a[3], .resolve = op->a[4]};
   return open_how(fd_at(run, op->a[0]), text_at(run, op->a[1]), &how);
@@ -69,8 +72,7 @@ OPERATION(WRITE) {
 
 OPERATION(IOCTL) {
   const char *data = length_in(op->a[2]) ? text_at(run, op->a[2]) : 0;
-  TRY(SYS(ioctl, fd_at(run, op->a[0]), op->a[1], data));
-  return 0;
+  return nothing(SYS(ioctl, fd_at(run, op->a[0]), op->a[1], data));
 }
 
 OPERATION(DUP2) {
@@ -153,26 +155,21 @@ OPERATION(FORK) {
   return child;
 }
 
-OPERATION(SETSID) {
-  TRY(SYS(setsid));
-  return 0;
-}
+OPERATION(SETSID) { return nothing(SYS(setsid)); }
 
 /* An id of -1 would mean "leave it as it is", which is root. */
 OPERATION(SETRES) {
   unsigned int uid = (unsigned int)op->a[0], gid = (unsigned int)op->a[1];
   if (uid == ~0u || gid == ~0u)
     return -EINVAL;
+  long groups = op->a[3] ? SYS(setgroups, length_in(op->a[2]) / 4, text_at(run, op->a[2])) : 0;
+  if (groups < 0 && !(op->a[3] == 2 && is_error(groups, EPERM)))
+    return groups;
   TRY(SYS(setresgid, gid, gid, gid));
   return SYS(setresuid, uid, uid, uid);
 }
 
-OPERATION(SETGROUPS) { return SYS(setgroups, length_in(op->a[0]) / 4, text_at(run, op->a[0])); }
-
-OPERATION(PRCTL) {
-  TRY(SYS(prctl, op->a[0], op->a[1], op->a[2], op->a[3], op->a[4]));
-  return 0;
-}
+OPERATION(PRCTL) { return nothing(SYS(prctl, op->a[0], op->a[1], op->a[2], op->a[3], op->a[4])); }
 
 OPERATION(BOUND) {
   for (unsigned int cap = 0; cap < 64; cap++)
@@ -206,10 +203,7 @@ OPERATION(SCHED) { return SYS(sched_setattr, 0, text_at(run, op->a[0]), 0); }
 
 OPERATION(IOPRIO) { return SYS(ioprio_set, op->a[0], op->a[1], op->a[2]); }
 
-OPERATION(PERSONALITY) {
-  TRY(SYS(personality, op->a[0]));
-  return 0;
-}
+OPERATION(PERSONALITY) { return nothing(SYS(personality, op->a[0])); }
 
 OPERATION(MEMPOLICY) {
   long length = length_in(op->a[1]);
@@ -240,6 +234,8 @@ OPERATION(CHDIR) {
 }
 
 OPERATION(SECCOMP) { return filter(run, op); }
+
+OPERATION(RESTRICT) { return SYS(landlock_restrict_self, fd_at(run, op->a[0]), 0); }
 
 OPERATION(MKPATH) {
   return make_path(fd_at(run, op->a[0]), text_at(run, op->a[1]), (int)op->a[2], (unsigned int)op->a[3]);

@@ -56,8 +56,9 @@
      "clone(CLONE_PARENT) and report the child's pid: the child goes on with the plan, the parent leaves. New pid and time " \
      "namespaces hold for children only") \
   OP(SETSID, "", "setsid(2)") \
-  OP(SETRES, "uid:id gid:id", "setresgid(2), then setresuid(2)") \
-  OP(SETGROUPS, "groups:bytes", "setgroups(2): an array of 32-bit ids") \
+  OP(SETRES, "uid:id gid:id groups:bytes how:int", \
+     "setgroups(2), setresgid(2), setresuid(2): in this order, for each takes away the right to the one before. The groups are " \
+     "32-bit ids; how: 0 leaves them as they are, 1 sets them, 2 sets them unless that is denied (user_namespaces(7))") \
   OP(PRCTL, "option:prctl a:int b:int c:int d:int", "prctl(2)") \
   OP(BOUND, "keep:caps", "drop from the bounding set every capability that is not in the mask") \
   OP(CAPSET, "effective:caps permitted:caps inheritable:caps ambient:caps", \
@@ -73,6 +74,7 @@
      "join a new session keyring and set its permissions: the id between the two calls is a value, not an fd") \
   OP(CHDIR, "path:path", \
      "chdir(2), then prove by getcwd(2) that it lies inside the root: through a leaked fd it might not (CVE-2024-21626)") \
+  OP(RESTRICT, "ruleset:slot", "landlock_restrict_self(2): the rules are the parent's, who made the ruleset") \
   OP(SECCOMP, "flags:filter program:bytes agent:slot state:slot", \
      "seccomp(2) with SECCOMP_SET_MODE_FILTER. With an agent, a thread that has no filter sends it the listener and the " \
      "text of `state`, then closes both: the filter may forbid whatever that takes. Before EXEC, that is made ready first") \

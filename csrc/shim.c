@@ -247,6 +247,15 @@ long pyrunc_fs_magic(int fd) {
   return fstatfs(fd, &statfs) < 0 ? -errno : (long)(unsigned int)statfs.f_type;
 }
 
+/* landlock_create_ruleset(2): with LANDLOCK_CREATE_RULESET_VERSION in the flags, and no attr, the version of the interface. */
+int pyrunc_landlock_create(const char *attr, unsigned long size, unsigned int flags) {
+  return checked(syscall(SYS_landlock_create_ruleset, size ? attr : NULL, size, flags));
+}
+
+int pyrunc_landlock_add(int ruleset, int type, const char *attr) {
+  return checked(syscall(SYS_landlock_add_rule, ruleset, type, attr, 0));
+}
+
 int pyrunc_ns_type(int fd) { return checked(ioctl(fd, NS_GET_NSTYPE)); }
 
 int pyrunc_close_range(unsigned int first, unsigned int last, unsigned int flags) {

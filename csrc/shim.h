@@ -15,6 +15,8 @@ long pyrunc_fs_magic(int fd);
 int pyrunc_ns_type(int fd);
 int pyrunc_close_range(unsigned int first, unsigned int last, unsigned int flags);
 int pyrunc_prctl_subreaper(int on);
+int pyrunc_landlock_create(const char *attr, unsigned long size, unsigned int flags);
+int pyrunc_landlock_add(int ruleset, int type, const char *attr);
 unsigned long pyrunc_symbol(const char *library, const char *name);
 
 #endif

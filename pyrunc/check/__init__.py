@@ -297,6 +297,8 @@ _RARE_LINUX = (
 
 def _has_rare_parts(spec: Spec) -> bool:
     process, linux = spec.process, spec.linux
+    if "org.pyrunc.landlock" in spec.annotations:
+        return True
     if any(getattr(linux, name) for name in _RARE_LINUX):
         return True
     return process is not None and any(getattr(process, name) for name in _RARE_PROCESS)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pyrunc.check.common import find_namespace, is_number_list
-from pyrunc.errors import Fault
+from pyrunc.errors import Fault, SpecError
 from pyrunc.spec.jsontext import key_at, quoted
+from pyrunc.spec.landlock import landlock_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,7 +158,16 @@ def check_memory_policy(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
         yield Fault(f"{policy.at}.nodes", f"{policy.mode} mode requires at least 1 node")
 
 
+def check_landlock(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
+    """The annotation is of the form that pyrunc.spec.landlock describes."""
+    try:
+        landlock_of(spec)
+    except SpecError as error:
+        yield from error.faults
+
+
 CHECKS = (
+    check_landlock,
     check_scheduler,
     check_io_priority,
     check_affinity,

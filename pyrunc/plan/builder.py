@@ -269,13 +269,17 @@ class Builder:
         """SETSID."""
         self._do(CODES["SETSID"], (), at)
 
-    def setres(self, uid: int, gid: int, at: str) -> None:
-        """SETRES."""
-        self._do(CODES["SETRES"], (uid, gid), at)
+    def setres(
+        self, uid: int, gid: int, at: str, *, groups: bytes | None = None, lenient: bool = False
+    ) -> None:
+        """SETRES. The groups are an array of 32-bit ids, None to leave them as they are; `lenient`: also when setting them
+        is denied."""
+        how = 0 if groups is None else 2 if lenient else 1
+        self._do(CODES["SETRES"], (uid, gid, groups or b"", how), at)
 
-    def setgroups(self, groups: bytes, at: str) -> None:
-        """SETGROUPS; an array of 32-bit ids."""
-        self._do(CODES["SETGROUPS"], (groups,), at)
+    def restrict(self, ruleset: Slot, at: str) -> None:
+        """RESTRICT."""
+        self._do(CODES["RESTRICT"], (ruleset,), at)
 
     def prctl(self, option: int, value: int, at: str) -> None:
         """PRCTL."""

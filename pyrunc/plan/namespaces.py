@@ -80,7 +80,7 @@ KEEP_GROUPS = "run.oci.keep_original_groups"
 
 
 def may_set_groups(c: Context) -> bool:
-    """Tell whether SETGROUPS is possible in the container's user namespace, and wanted."""
+    """Tell whether setgroups(2) is possible in the container's user namespace, and wanted."""
     if KEEP_GROUPS in c.spec.annotations:
         return False
     if "user" not in c.joined and not c.host.setgroups:
@@ -132,11 +132,8 @@ def _make_user(c: Context) -> None:
 
 def become_root(c: Context, at: str) -> None:
     """Take the ids of the user namespace's root, and give up the caller's groups."""
-    c.b.setres(0, 0, at)
-    if may_set_groups(c):
-        c.b.setgroups(b"", at)
-        if "user" in c.joined:
-            c.b.tolerate(EPERM)  # whoever made it may have denied setgroups, and then no groups can be meant
+    # whoever made a joined one may have denied setgroups, and then no groups can be meant
+    c.b.setres(0, 0, at, groups=b"" if may_set_groups(c) else None, lenient="user" in c.joined)
 
 
 def _unshare(c: Context) -> None:

@@ -84,19 +84,19 @@ def become_user(c: Context) -> None:
     c.env = b.rpc_fds("env", 1, "process.env", c.root)[0]
     sets = Sets(c)
     at = "process.capabilities"
+    security.restrict(c)
     security.filter_privileged(c)
     b.bound(sets.bounding, at)
     retry = _change_directory(c)
     if user.uid:
         b.prctl(PR_SET_KEEPCAPS, 1, at)
+    groups = None
     if may_set_groups(c):
-        groups = user.additional_gids
-        b.setgroups(pack(f"={len(groups)}I", *groups), "process.user.additionalGids")
-        if not groups and "user" in c.joined:
-            b.tolerate(EPERM)  # setgroups may be denied in a user namespace that somebody else made
+        groups = pack(f"={len(user.additional_gids)}I", *user.additional_gids)
     elif user.additional_gids:
         raise fail("process.user.additionalGids", "setgroups is denied in this user namespace")
-    b.setres(user.uid, user.gid, "process.user")
+    # setgroups may be denied in a user namespace that somebody else made
+    b.setres(user.uid, user.gid, "process.user", groups=groups, lenient=not groups and "user" in c.joined)
     b.capset(sets.effective, sets.permitted, sets.inheritable, sets.ambient, at)
     if user.uid:
         b.prctl(PR_SET_KEEPCAPS, 0, at)

@@ -242,7 +242,8 @@ _SPECIAL: dict[tuple[str, str], Callable[[object], str]] = {
     ("SPAWN", "stdio"): _stdio,
     ("NODE", "owner"): _owner,
     ("SETATTR", "how"): _how,
-    ("SETGROUPS", "groups"): _ids,
+    ("SETRES", "groups"): _ids,
+    ("SETRES", "how"): lambda value: ("keep", "", "?EPERM")[int(value)],  # type: ignore[call-overload]  # the same
     ("SCHED", "attr"): lambda value: f"hex:{bytes(value).hex()}",  # type: ignore[call-overload]  # by the signature
     **{("PRCTL", name): lambda value: str(value) if value else "" for name in "bcd"},
 }

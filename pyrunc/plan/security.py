@@ -8,6 +8,10 @@ from pyrunc.plan.builder import NONE
 from pyrunc.plan.kernel import PR_SET_NO_NEW_PRIVS
 from pyrunc.spec.tables import CAPABILITIES
 
+LANDLOCK = "org.pyrunc.landlock"
+LANDLOCK_AT = f"annotations.{LANDLOCK}"
+"""pyrunc.spec.landlock has the format."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,6 +60,14 @@ def forbid_new_privileges(c: Context) -> None:
     """Set no_new_privs, which cannot be taken back."""
     if c.process.no_new_privileges:
         c.b.prctl(PR_SET_NO_NEW_PRIVS, 1, "process.noNewPrivileges")
+
+
+def restrict(c: Context) -> None:
+    """Give up by Landlock what the annotation does not allow. After the last mount, which would be refused from then on; with
+    no_new_privs set already or with CAP_SYS_ADMIN still there, for one of them is needed; before the seccomp filter, which
+    may forbid it."""
+    if LANDLOCK in c.spec.annotations:
+        c.b.restrict(c.b.rpc_fds("landlock", 1, LANDLOCK_AT, c.root)[0], LANDLOCK_AT)
 
 
 NEW_LISTENER = 8

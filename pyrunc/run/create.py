@@ -18,7 +18,7 @@ from pyrunc.run.environ import environment
 from pyrunc.run.hookio import hook_files, output_of
 from pyrunc.run.launch import Child, launch
 from pyrunc.run.pids import kill_and_reap, remove_file, write_pid_file
-from pyrunc.run.steps import container_pid, open_namespaces, step_of
+from pyrunc.run.steps import container_pid, open_namespaces, ruleset_of, step_of
 from pyrunc.run.trace import TRACE
 from pyrunc.spec.jsontext import key_at
 from pyrunc.sys import memfd_sealed, pidfd_open
@@ -114,6 +114,7 @@ class Creation:
             "join": self._join, "maps": self._maps, "prepared": self._prepared,
             "hook": self._hook, "env": self._env, "ready": self._ready, "start": self._start, "source": self._source,
             "netdev": self._netdev, "resctrl": self._resctrl, "agent": self._agent,
+            "landlock": self._landlock,
         }  # fmt: skip
         talk = Conversation(child.talk, self.step, handlers)
         talk.on_pid = self._forked
@@ -247,6 +248,9 @@ class Creation:
             if key_at("linux.netDevices", name) == step.at:
                 self.devices.move(step.at, name, device.name or name)
         return ()
+
+    def _landlock(self, _step: Step, fd: int) -> Sequence[int]:
+        return ruleset_of(self.spec, fd)
 
     def _agent(self, _step: Step, _fd: int) -> Sequence[int]:
         from pyrunc.run.agent import agent_files

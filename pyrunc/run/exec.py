@@ -15,7 +15,7 @@ from pyrunc.run.conduct import Conversation, Ended
 from pyrunc.run.environ import environment
 from pyrunc.run.launch import Child, launch
 from pyrunc.run.pids import kill_and_reap, remove_file, write_pid_file
-from pyrunc.run.steps import step_of
+from pyrunc.run.steps import ruleset_of, step_of
 from pyrunc.sys import memfd_sealed, pidfd_open
 
 TYPE_CHECKING = False
@@ -60,7 +60,7 @@ class Execution:
         self.child = self._launch()
         self.pid, self.pidfd = self.child.pid, self.child.pidfd
         handlers: dict[str, Handler] = {"join": self._join, "env": self._env, "ready": self._ready,
-            "agent": self._agent}  # fmt: skip
+            "agent": self._agent, "landlock": self._landlock}  # fmt: skip
         talk = Conversation(self.child.talk, self._step, handlers)
         talk.on_pid = self._forked
         try:
@@ -171,6 +171,9 @@ class Execution:
             from pyrunc.cgroup.resctrl import open_resctrl
 
             open_resctrl(rdt, self.entry.name).join(self.pid)
+
+    def _landlock(self, _step: Step, fd: int) -> Sequence[int]:
+        return ruleset_of(self.spec, fd)
 
     def _agent(self, _step: Step, _fd: int) -> Sequence[int]:
         from pyrunc.run.agent import agent_files

@@ -78,3 +78,13 @@ def _open_namespace(at: str, spec: Spec) -> int:
         os.close(fd)
         raise OpError(f"{at}.path: {namespace.path} is not a {namespace.type} namespace", EINVAL)
     return fd
+
+
+def ruleset_of(spec: Spec, root_fd: int) -> tuple[int]:
+    """Return the Landlock ruleset of a container's annotation, to answer the executor with; `root_fd` is its root."""
+    from pyrunc.run.landlock import open_ruleset
+    from pyrunc.spec.landlock import landlock_of
+
+    rules = landlock_of(spec)
+    assert rules is not None
+    return (open_ruleset(rules, root_fd),)

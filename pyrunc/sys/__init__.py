@@ -99,6 +99,22 @@ def ns_type(fd: int) -> int:
     return _check(flag)
 
 
+def landlock_version() -> int:
+    """Return the version of the Landlock interface: landlock_create_ruleset(2) with LANDLOCK_CREATE_RULESET_VERSION."""
+    return _check(lib.pyrunc_landlock_create(b"", 0, 1))
+
+
+def landlock_create(attr: bytes) -> int:
+    """Return a new ruleset that handles the rights of a struct landlock_ruleset_attr."""
+    fd: int = lib.pyrunc_landlock_create(attr, len(attr), 0)
+    return _check(fd)
+
+
+def landlock_add(ruleset: int, kind: int, attr: bytes) -> None:
+    """landlock_add_rule(2)."""
+    _check(lib.pyrunc_landlock_add(ruleset, kind, attr))
+
+
 def become_subreaper() -> None:
     """Adopt orphaned descendants: PR_SET_CHILD_SUBREAPER of prctl(2)."""
     _check(lib.pyrunc_prctl_subreaper(1))

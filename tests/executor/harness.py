@@ -188,8 +188,8 @@ def write_maps(pid: int, _fds: list[int]) -> tuple[int, Sequence[int]]:
 def user_namespace(plan: Plan, flags: int = NEWNS) -> Plan:
     """Go into a user namespace as an ordinary user (root becomes one first), then into others."""
     if os.geteuid() == 0:
-        plan.op("SETGROUPS", b"").op("SETRES", NOBODY, NOBODY)
-    plan.op("UNSHARE", NEWUSER).op("RPC", MAPS, NONE, 0).op("SETRES", 0, 0)
+        plan.op("SETRES", NOBODY, NOBODY, b"", 1)
+    plan.op("UNSHARE", NEWUSER).op("RPC", MAPS, NONE, 0).op("SETRES", 0, 0, b"", 0)
     return plan.op("UNSHARE", flags) if flags else plan
 
 

@@ -425,20 +425,21 @@ def test_setsid_twice() -> None:
 @pytest.mark.root
 @needs_root
 def test_setgroups_and_setres() -> None:
-    plan = Plan().op("SETGROUPS", struct.pack("=2I", 7, 65536)).op("SETRES", 1234, 5678)
+    plan = Plan().op("SETRES", 1234, 5678, struct.pack("=2I", 7, 65536), 1)
 
     assert run(plan.sh("id -u; id -g; id -G")).out.split() == ["1234", "5678", "5678", "7", "65536"]
 
 
 @pytest.mark.parametrize("ids", [(0xFFFFFFFF, 0), (0, 0xFFFFFFFF)])
 def test_setres_refuses_the_id_that_means_no_change(ids: tuple[int, int]) -> None:
-    assert run(Plan().op("SETRES", *ids)).error == ("SETRES", errno.EINVAL)
+    assert run(Plan().op("SETRES", *ids, b"", 0)).error == ("SETRES", errno.EINVAL)
 
 
 def test_setgroups_without_the_right() -> None:
-    plan = user_namespace(Plan(), 0).op("SETGROUPS", struct.pack("=I", 5))
+    groups = struct.pack("=I", 5)
 
-    assert run_user(plan).error == ("SETGROUPS", errno.EPERM)
+    assert run_user(user_namespace(Plan(), 0).op("SETRES", 0, 0, groups, 1)).error == ("SETRES", errno.EPERM)
+    assert run_user(user_namespace(Plan(), 0).op("SETRES", 0, 0, groups, 2).sh("id -u")).out == "0\n"
 
 
 def test_prctl() -> None:

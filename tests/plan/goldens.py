@@ -535,3 +535,10 @@ def memory_policy() -> Case:
         "flags": ["MPOL_F_STATIC_NODES"],
     }
     return Case(config)
+
+
+@case
+def landlock() -> Case:
+    config = minimal()
+    config["annotations"] = {"org.pyrunc.landlock": '{"read": ["/usr"], "connect": [443]}'}
+    return Case(config)
