@@ -17,7 +17,7 @@ RUNTIME_PATH = $(if $(filter pyrunc,$(RUNTIME)),$(CURDIR)/.venv/bin/pyrunc,$(RUN
 SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo)
 AS_ROOT := $(if $(SUDO),sudo --preserve-env)
 LOGS    := build/log
-SOURCES := $(shell find csrc pyrunc -name '*.py' -o -name '*.[ch]') $(wildcard setup.py pyproject.toml MANIFEST.in)
+SOURCES := $(shell find csrc pyrunc -name '*.py' -o -name '*.[ch]') $(wildcard setup.py pyproject.toml MANIFEST.in docs/man/*.8)
 SAMPLES := bundles/make-rootfs $(wildcard bundles/*/inside)
 
 DEBS      := gcc libc6-dev linux-libc-dev libseccomp2 busybox-static $(if $(PYTHON),,python3 python3-dev python3-venv)

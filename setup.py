@@ -163,5 +163,8 @@ def _image() -> ModuleType:
 setup(
     cffi_modules=["csrc/build_shim.py:ffibuilder"],
     cmdclass={"build_ext": BuildPrograms, "build_py": BuildModules},
-    data_files=[("bin", ["build/bin/pyrunc"])],
+    data_files=[
+        ("bin", ["build/bin/pyrunc"]),
+        ("share/man/man8", sorted(str(path) for path in Path("docs/man").glob("*.8"))),
+    ],
 )

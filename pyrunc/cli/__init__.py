@@ -6,8 +6,8 @@ import sys
 
 from pyrunc import _os as os
 from pyrunc import log
-from pyrunc.cli.parse import FALSE, TRUE, MisuseError, find_log, parse_command, parse_options
-from pyrunc.cli.table import GLOBALS
+from pyrunc.cli.parse import FALSE, TRUE, MisuseError, NoCommandError, find_log, parse_command, parse_options
+from pyrunc.cli.table import CHOICES, GLOBALS
 from pyrunc.commands import Args, write
 from pyrunc.errors import PyruncError, UsageError, strerror
 
@@ -20,7 +20,6 @@ else:
     import _signal  # the public module imports enum, which takes longer than all of this command line
 
 INTERRUPTED = 130
-CGROUP_MANAGERS = ("cgroupfs", "systemd", "disabled")
 
 
 def entry(argv0: str, words: Sequence[str]) -> NoReturn:
@@ -66,6 +65,8 @@ def main(argv0: str, words: Sequence[str]) -> int:
         return _tell_misuse(argv0, error)
     except PyruncError as error:
         log.fatal(str(error), error, plain=error.plain)
+        if isinstance(error, NoCommandError) and error.hint:
+            log.stderr(error.hint)
         return error.exit_code
     except BrokenPipeError:
         return 1  # the reader of our output has left; it needs no message
@@ -106,8 +107,14 @@ def _run_command(args: Args, name: str, words: Sequence[str]) -> int:
     args.options, args.positionals = parse_command(name, words, args.argv0)
     if args.options.pop("help"):
         return _show_help(args.argv0, name)
+    if name == "completion":  # about this command line itself, so it stands here and not among the commands
+        from pyrunc.cli.completion import completion
+
+        write(completion(args.argv0, args.positionals))
+        return 0
     _check_globals(args)
-    _resolve_root(args)
+    args.default_root = not args.globals["root"]
+    args.root = root_of(args.globals["root"])
     if args.globals["trace"]:
         return _traced(name, args, args.globals["trace"])
     return _dispatch(name, args)
@@ -132,7 +139,7 @@ def _dispatch(name: str, args: Args) -> int:
 def _check_globals(args: Args) -> None:
     given = args.globals
     manager = given["cgroup-manager"]
-    if manager not in CGROUP_MANAGERS:
+    if manager not in CHOICES["cgroup-manager"]:
         raise UsageError(f"invalid cgroup-manager: {manager}: expected cgroupfs, systemd or disabled")
     if given["systemd-cgroup"] or manager == "systemd":
         raise UsageError("the systemd cgroup driver is not supported by this version of pyrunc")
@@ -140,20 +147,17 @@ def _check_globals(args: Args) -> None:
         raise UsageError(f"invalid rootless: {given['rootless']}: expected true, false or auto")
 
 
-def _resolve_root(args: Args) -> None:
-    """Set the directory of the states: as given, in $XDG_RUNTIME_DIR for an ordinary user, else in /run."""
-    root = args.globals["root"]
-    args.default_root = not root
+def root_of(root: str) -> str:
+    """Return the directory of the states: as given, in $XDG_RUNTIME_DIR for an ordinary user, else in /run."""
     if root:
-        args.root = os.path.abspath(root)
-        if args.root.strip("/") == "":
+        root = os.path.abspath(root)
+        if root.strip("/") == "":
             raise UsageError("Option --root argument should not be set to /")
-        return
+        return root
     runtime_dir = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime_dir and _is_ordinary_user():
-        args.root = os.path.join(os.path.abspath(runtime_dir), "pyrunc")
-    else:
-        args.root = "/run/pyrunc"
+        return os.path.join(os.path.abspath(runtime_dir), "pyrunc")
+    return "/run/pyrunc"
 
 
 def _is_ordinary_user() -> bool:

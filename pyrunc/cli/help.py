@@ -30,6 +30,9 @@ Where "<container-id>" is your name for the instance of the container that you a
 starting. It must be unique on your host."""
 
 ARGUMENTS: dict[str, str] = {
+    "completion": """\
+Where "<shell>" is bash, zsh or fish. With "--" and the words of a command line it prints,
+for the script, what could stand for the last of them.""",
     "create": NEW_ID,
     "delete": CONTAINER_ID,
     "events": CONTAINER_ID,
@@ -56,6 +59,10 @@ DESCRIPTIONS: dict[str, str] = {
 The create command makes the container of a bundle and stops before its program,
 which "start" then runs. What the configuration says at this moment counts; later
 changes of the file have no effect.""",
+    "completion": """\
+The completion command prints a script to be read by a shell at its start, such as
+    source <({name} completion bash)
+It completes commands, options, their values and the ids of containers.""",
     "delete": """\
 The delete command removes what is held for a stopped or created container: its
 cgroups and its state. After that it runs the poststop hooks.""",
@@ -134,7 +141,8 @@ def command_help(argv0: str, command: str) -> str:
     parts = [f"NAME:\n   {name} - {summary}\n", f"USAGE:\n   {usage}\n"]
     if command in ARGUMENTS:
         parts.append(f"{ARGUMENTS[command]}\n")
-    parts.append(f"DESCRIPTION:\n   {DESCRIPTIONS[command]}\n")
+    description = DESCRIPTIONS[command].replace("{name}", os.path.basename(argv0))
+    parts.append(f"DESCRIPTION:\n   {description}\n")
     parts.append(f"OPTIONS:\n{_columns(_option_rows((*options, HELP)))}\n")
     return "\n".join(parts)
 

@@ -30,9 +30,13 @@ class MisuseError(UsageError):
 
 
 class NoCommandError(UsageError):
-    """There is no such command."""
+    """There is no such command; `hint` may name the one that was meant."""
 
     exit_code = 3
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 def parse_options(
@@ -99,14 +103,9 @@ def _find(table: Sequence[Option], name: str) -> Option:
     for row in table:
         if name in (row[0], row[1]):
             return row
-    raise _wrong_flag(f"flag provided but not defined: -{name}", _nearest(table, name))
+    from pyrunc.cli.hints import option_hint  # heavy, and the command has failed already
 
-
-def _nearest(table: Sequence[Option], name: str) -> str:
-    from difflib import get_close_matches  # heavy, and the command has failed already
-
-    near = get_close_matches(name, [row[0] for row in table if row[5]], n=1)
-    return f"did you mean --{near[0]}?" if near else ""
+    raise _wrong_flag(f"flag provided but not defined: -{name}", option_hint(table, name))
 
 
 def _wrong_flag(message: str, hint: str = "") -> MisuseError:
@@ -152,7 +151,9 @@ def _check_duration(value: str, name: str) -> str:
 def parse_command(name: str, words: Sequence[str], argv0: str) -> tuple[dict[str, object], list[str]]:
     """Return the options and the arguments of a command; `help` among the options when it was asked for."""
     if name not in COMMANDS:
-        raise NoCommandError(f"No help topic for '{name}'")
+        from pyrunc.cli.hints import command_hint
+
+        raise NoCommandError(f"No help topic for '{name}'", command_hint(name))
     _arguments, fewest, most, _summary, table = COMMANDS[name]
     try:
         options, rest = parse_options((*table, HELP), words, mixed=name not in HAND_ON)

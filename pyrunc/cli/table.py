@@ -138,6 +138,7 @@ HAND_ON = frozenset({"exec", "ps"})
 
 COMMANDS: dict[str, Command] = {
     "create": (ID, 1, 1, "create a container", CREATE),
+    "completion": ("<shell> [words]", 1, ANY, "print the completion script of a shell", ()),
     "delete": (
         ID, 1, 1, "delete what is held for a container",
         (("force", "f", "bool", False, "", "kill the container first if it is still running"), REGEX),
@@ -195,3 +196,14 @@ COMMANDS: dict[str, Command] = {
     "validate": ("[bundle]", 0, 1, "check a bundle's configuration and report every fault", ()),
 }  # fmt: skip
 """The commands in the order of the help, beside `help` itself."""
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "cgroup-manager": ("cgroupfs", "systemd", "disabled"),
+    "cpu-idle": ("0", "1"),
+    "format": ("table", "json"),
+    "log-format": ("text", "json"),
+    "log-level": ("error", "warning", "debug"),
+    "rootless": ("auto", "true", "false"),
+    "<shell>": ("bash", "zsh", "fish"),
+}
+"""The words that an option or an argument may be, where they can be counted."""

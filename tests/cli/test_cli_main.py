@@ -97,6 +97,26 @@ def test_an_unknown_global_option(pyrunc: Run) -> None:
     assert result.code == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["creat"], 'did you mean "create"?'),
+        (["DELETE", "id"], 'did you mean "delete"?'),
+        (["--rot", "/x", "list"], "did you mean --root?"),
+        (["list", "--formt", "json"], "did you mean --format?"),
+        (["state", "--root", "/x", "id"], "--root is a global option: it stands before the command"),
+        (["--force", "delete", "id"], "--force is an option of delete: it stands behind the command"),
+        (["list", "--zzzzz"], None),
+        (["zzzzz"], None),
+    ],
+)
+def test_what_was_meant(pyrunc: Run, words: list[str], hint: str | None) -> None:
+    result = pyrunc(*words)
+
+    assert result.code in {1, 3}
+    assert result.err.splitlines()[1:] == ([hint] if hint else [])
+
+
 def test_an_unknown_option_of_a_command(pyrunc: Run) -> None:
     result = pyrunc("create", "--bundel", "x", "id")
 
@@ -286,22 +306,18 @@ def _main_with(cli: object, run: Callable[[object], int], *words: str) -> int:
 
 def test_the_state_root_of_an_ordinary_user(monkeypatch: pytest.MonkeyPatch) -> None:
     from pyrunc import cli
-    from pyrunc.commands import Args
 
-    def root(given: str, euid: int, **environ: str) -> tuple[str, bool]:
+    def root(given: str, euid: int, **environ: str) -> str:
         for name in ("XDG_RUNTIME_DIR", "USER"):
             monkeypatch.delenv(name, raising=False)
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(os, "geteuid", lambda: euid)
-        args = Args("pyrunc")
-        args.globals = {"root": given}
-        cli._resolve_root(args)
-        return args.root, args.default_root
+        return cli.root_of(given)
 
-    assert root("", 0, XDG_RUNTIME_DIR="/run/user/0") == ("/run/pyrunc", True)
-    assert root("", 0) == ("/run/pyrunc", True)
-    assert root("", 1000, XDG_RUNTIME_DIR="/run/user/1000") == ("/run/user/1000/pyrunc", True)
-    assert root("", 1000, XDG_RUNTIME_DIR="") == ("/run/pyrunc", True)
-    assert root("/a/../b", 1000, XDG_RUNTIME_DIR="/run/user/1000") == ("/b", False)
-    assert root("x", 0) == (f"{os.getcwd()}/x", False)
+    assert root("", 0, XDG_RUNTIME_DIR="/run/user/0") == "/run/pyrunc"
+    assert root("", 0) == "/run/pyrunc"
+    assert root("", 1000, XDG_RUNTIME_DIR="/run/user/1000") == "/run/user/1000/pyrunc"
+    assert root("", 1000, XDG_RUNTIME_DIR="") == "/run/pyrunc"
+    assert root("/a/../b", 1000, XDG_RUNTIME_DIR="/run/user/1000") == "/b"
+    assert root("x", 0) == f"{os.getcwd()}/x"
