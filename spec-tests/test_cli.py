@@ -67,10 +67,29 @@ def test_unknown_command(runtime):
     assert "No help topic for 'foo'" in result.said
 
 
+RUNC_COMMANDS = [
+    "create",
+    "delete",
+    "events",
+    "exec",
+    "features",
+    "kill",
+    "list",
+    "pause",
+    "ps",
+    "resume",
+    "run",
+    "spec",
+    "start",
+    "state",
+    "update",
+]
+
+
 @req("CLI-HELP-1")
 @pytest.mark.parametrize(
     "args",
-    [["--help"], ["-h"], ["help"], *([c, "--help"] for c in ("create", "run", "kill", "list", "spec"))],
+    [["--help"], ["-h"], ["help"], *([c, "--help"] for c in RUNC_COMMANDS)],
     ids=" ".join,
 )
 def test_help(runtime, args):

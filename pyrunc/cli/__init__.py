@@ -20,6 +20,8 @@ else:
     import _signal  # the public module imports enum, which takes longer than all of this command line
 
 INTERRUPTED = 130
+HELP_WORDS = ("help", "h", "--help", "-h")
+"""What asks for help; the first two are commands as well."""
 
 
 def entry(argv0: str, words: Sequence[str]) -> NoReturn:
@@ -99,8 +101,8 @@ def _main(argv0: str, words: Sequence[str]) -> int:
 
 
 def _run_command(args: Args, name: str, words: Sequence[str]) -> int:
-    if name in ("help", "h"):
-        name, words = (words[0], ("--help",)) if words and words[0] not in ("help", "h") else ("", ())
+    if name in HELP_WORDS[:2]:
+        name, words = (words[0], ("--help",)) if words and words[0] not in HELP_WORDS else ("", ())
     if not name:
         return _show_help(args.argv0, "")
     args.command = name

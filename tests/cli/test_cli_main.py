@@ -29,7 +29,9 @@ def message(result: Result) -> str:
     return match[1].strip('"').replace(r"\"", '"')
 
 
-@pytest.mark.parametrize("words", [[], ["help"], ["h"], ["-h"], ["--help"], ["--debug", "-help"]])
+@pytest.mark.parametrize(
+    "words", [[], ["help"], ["h"], ["-h"], ["--help"], ["--debug", "-help"], ["help", "help"], ["help", "-h"]]
+)
 def test_help_of_the_program(pyrunc: Run, words: list[str]) -> None:
     result = pyrunc(*words)
 
