@@ -39,6 +39,16 @@ LEADERS = (
     *(f"commands.{verb}" for verb in ("create", "start", "run", "state", "kill", "delete", "exec")),
 )
 """What has a pack: cli, and the commands of the hot path beside what cli has loaded."""
+_CGROUP = ("cgroup.manager", "cgroup.paths", "cgroup.limits")
+SOON: dict[str, tuple[str, ...]] = {
+    "commands.create": _CGROUP,
+    "commands.run": (*_CGROUP, "run.foreground"),
+    "commands.delete": ("cgroup.manager", "cgroup.limits"),
+    "commands.exec": (
+        "host", "check", "plan.exec", "plan.request", "run.facts", "run.process", "run.foreground", *_CGROUP[::2],
+    ),
+}  # fmt: skip
+"""What a leader's functions import, in nearly every call of it."""
 IMAGE = "image.bin"
 SCRIPT = "start.pyc"
 MAGIC = b"pyrunc1\0"
@@ -179,7 +189,8 @@ def build(files: Iterable[tuple[str, str, bytes]], directory: str) -> None:
     trees = {name: (path, _parse(source, path)) for name, path, source in files}
     imports = {name: _imports(tree, set(trees)) for name, (_path, tree) in trees.items()}
     codes = {name: _compiled(tree, path) for name, (path, tree) in trees.items()}
-    body, index = bytearray(), {}
+    body = bytearray()
+    index: Index = {}
     for name, code in codes.items():
         data, path = marshal.dumps(code), trees[name][0]
         needed = tuple(_in_order(name, imports, {}))
@@ -191,9 +202,7 @@ def build(files: Iterable[tuple[str, str, bytes]], directory: str) -> None:
                 file.write(MAGIC_NUMBER + bytes(12) + data)
     packs = {}
     for leader in [f"pyrunc.{name}" for name in LEADERS if f"pyrunc.{name}" in index]:
-        before = {} if leader == "pyrunc.cli" else {*index["pyrunc.cli"][4], "pyrunc.cli"}
-        wanted = [one for name in index[leader][4] if name not in before for one in (name, *index[name][5])]
-        wanted = list(dict.fromkeys(wanted))
+        wanted = _wanted(leader, index)
         data = marshal.dumps(tuple([(name, codes[name]) for name in wanted]))
         used = {used for name in [*wanted, leader] for used in _imports(trees[name][1], set(BUILTINS))}
         packs[leader] = (_HEAD + len(body), len(data), tuple(sorted(used)))
@@ -201,6 +210,16 @@ def build(files: Iterable[tuple[str, str, bytes]], directory: str) -> None:
     with open(f"{directory}/{IMAGE}", "wb") as file:
         file.write(MAGIC + _interpreter() + (_HEAD + len(body)).to_bytes(8, "little"))
         file.write(body + marshal.dumps((index, packs)))
+
+
+def _wanted(leader: str, index: Index) -> list[str]:
+    """Return what is in a leader's pack, in the order of importing."""
+    before = set() if leader == "pyrunc.cli" else {*index["pyrunc.cli"][4], "pyrunc.cli"}
+    needed = list(index[leader][4])
+    for name in SOON.get(leader.removeprefix("pyrunc."), ()):
+        needed += [*index[f"pyrunc.{name}"][4], f"pyrunc.{name}"]
+    inner = [one for name in needed if name not in before for one in (name, *index[name][5])]
+    return list(dict.fromkeys(inner))
 
 
 def _compiled(tree: ast.Module, path: str) -> CodeType:

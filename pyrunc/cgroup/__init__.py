@@ -93,8 +93,6 @@ def from_state(
     Raises StateError for a path that cannot be one.
     """
     from pyrunc.cgroup.manager import Place
-    from pyrunc.cgroup.v1 import ManagerV1
-    from pyrunc.cgroup.v2 import ManagerV2
 
     created = list(created)
     controllers: dict[str, list[str]] = {}
@@ -103,10 +101,20 @@ def from_state(
     for path in (*controllers, *created):
         _check_path(path)
     places = [Place(tuple(names), path) for path, names in controllers.items()]
-    manager = (ManagerV2 if set(paths) == {""} else ManagerV1)(places, created=created)
+    manager = _driver(unified=set(paths) == {""})(places, created=created)
     if magic_of is not None:
         manager.magic_of = magic_of
     return manager
+
+
+def _driver(*, unified: bool) -> type[Manager]:
+    if unified:
+        from pyrunc.cgroup.v2 import ManagerV2
+
+        return ManagerV2
+    from pyrunc.cgroup.v1 import ManagerV1
+
+    return ManagerV1
 
 
 def _check_path(path: str) -> None:
