@@ -26,7 +26,8 @@ found = {}
 for name in sys.argv[4:]:
     module = importlib.import_module(name)
     spec = module.__spec__
-    names = sorted(k for k in vars(module) if not k.startswith("__") and k != "annotations")
+    # submodules apart: a pack brings some sooner than the package's own statements would
+    names = sorted(k for k, v in vars(module).items() if k[:2] != "__" and k != "annotations" and type(v) is not type(sys))
     found[name] = [module.__file__, module.__package__, list(getattr(module, "__path__", [])), names,
                    spec is None or type(spec.loader).__name__ == "Image"]
 print(json.dumps([used, found]))
