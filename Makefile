@@ -2,11 +2,12 @@
 # make build    pyrunc in .venv/bin                            make lint    the linters
 # make rootfs   the sample bundles' root file system           make bench   pyrunc, runc and crun side by side
 # make conformance RUNTIME=runc    the black-box suite against any runtime
+# make test-engines                containerd, Docker and Podman with pyrunc; writes the matrix of docs/engines.md
 #
 # PYTHON=/path/to/python3 chooses the interpreter (3.11 or later) when .venv is made. The default is the system's, if it
 # is new enough: a distribution's optimised build starts fastest, and start-up is most of what pyrunc costs.
 
-.PHONY: build demo test bench soak fuzz lint clean rootfs conformance deps deps-test extra-test extra-bench
+.PHONY: build demo test test-engines bench soak fuzz lint clean rootfs conformance deps deps-test deps-engines extra-test extra-bench
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
@@ -22,6 +23,7 @@ SAMPLES := bundles/make-rootfs $(wildcard bundles/*/inside)
 
 DEBS      := gcc libc6-dev linux-libc-dev libseccomp2 busybox-static $(if $(PYTHON),,python3 python3-dev python3-venv)
 DEBS_TEST := $(DEBS) runc crun uidmap iproute2 util-linux strace
+DEBS_ENGINES := $(DEBS) containerd runc docker.io podman conmon crun tini iproute2 util-linux procps
 
 # $(call logged,name) after a command keeps its output in a file; a failure is one line, the first that speaks of an error.
 logged = >$(LOGS)/$(1).log 2>&1 || { \
@@ -49,6 +51,10 @@ conformance: deps-test build extra-test
 	@mkdir -p build
 	@$(AS_ROOT) env RUNTIME='$(RUNTIME_PATH)' .venv/bin/pytest spec-tests \
 		--results build/conformance-$(notdir $(RUNTIME)).json $(SPEC_TEST_ARGS)
+
+test-engines: deps-engines build extra-test
+	@echo 'tests/engines'
+	@$(AS_ROOT) .venv/bin/pytest -m engines tests/engines --matrix docs/engines.md $(PYTEST_ARGS)
 
 fuzz: build extra-test
 	@.venv/bin/python tests/fuzz_config.py --seconds 60
@@ -113,6 +119,15 @@ deps:
 
 deps-test:
 	@$(call install,$(DEBS_TEST))
+
+# No engine of the host is started by its installation: the tests start their own. A host's own policy stays as it is.
+deps-engines:
+	@policy=/usr/sbin/policy-rc.d; \
+	if [ -d /usr/sbin ] && [ ! -e $$policy ]; then \
+		printf '#!/bin/sh\nexit 101\n' | $(SUDO) tee $$policy >/dev/null; $(SUDO) chmod 755 $$policy; \
+		trap '$(SUDO) rm -f /usr/sbin/policy-rc.d' EXIT; \
+	fi; \
+	$(call install,$(DEBS_ENGINES))
 
 install = mkdir -p $(LOGS); \
 	command -v apt-get >/dev/null || { [ -e $(LOGS)/no-apt ] || echo 'no apt-get: install the like of these yourself: $(1)'; \

@@ -1,0 +1,196 @@
+"""The engines: how each is started in the box, asked, and stopped."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import images
+from box import HOME, Box, Result
+
+COUNT = itertools.count(1)
+
+
+class Engine:
+    """One engine with one runtime below it; subclasses know the words of its command line."""
+
+    name = ""
+    programs: tuple[str, ...] = ()
+
+    def __init__(self, box: Box, logs: Path) -> None:
+        self.box, self.logs = box, logs
+        self.runtimes: dict[str, str] = {}
+        self.daemons: list[subprocess.Popen[bytes]] = []
+
+    def command(self, runtime: str, *words: str) -> list[str]:
+        raise AssertionError(f"{self.name} has no words for {runtime} {words}")
+
+    def boot(self, archive: str) -> None:
+        """Start the daemons and load the image."""
+        assert archive
+
+    def version(self) -> str:
+        """Say the engine's version, a line."""
+        return self.box(self.programs[0], "--version").out.strip()
+
+    def spawn(self, *command: str) -> None:
+        log = self.logs / f"{self.name}-{Path(command[0]).name}.log"
+        self.daemons.append(self.box.spawn(log, *command))
+
+    def wait(self, *command: str, limit: float = 20) -> None:
+        end = time.monotonic() + limit
+        while (seen := self.box(*command)).code:
+            assert time.monotonic() < end, f"{command}: {seen.err}; see {self.logs}"
+            time.sleep(0.1)
+
+    def shut_down(self) -> None:
+        """Stop what `boot` started, last first, by pid: nsenter hands the signal on to its child by dying with it."""
+        while self.daemons:
+            daemon = self.daemons.pop()
+            with open(f"/proc/{daemon.pid}/task/{daemon.pid}/children") as file:
+                children = [int(word) for word in file.read().split()]
+            for pid in children or [daemon.pid]:
+                signal.pidfd_send_signal(pidfd_of(pid), signal.SIGTERM)
+            daemon.wait(20)
+
+
+def pidfd_of(pid: int) -> int:
+    import os
+
+    return os.pidfd_open(pid)
+
+
+class Containerd(Engine):
+    """containerd and ctr, through containerd-shim-runc-v2 with its option BinaryName."""
+
+    name = "containerd"
+    programs = ("containerd", "ctr", "containerd-shim-runc-v2")
+    socket = f"{HOME}/containerd.sock"
+
+    def boot(self, archive: str) -> None:
+        # cri would start a network service; opt would make directories in /opt
+        off = [f"io.containerd.{name}" for name in ("grpc.v1.cri", "internal.v1.opt")]
+        off += [f"io.containerd.snapshotter.v1.{name}" for name in ("aufs", "btrfs", "devmapper", "zfs")]
+        config = f"""
+            version = 2
+            root = "{HOME}/containerd-root"
+            state = "{HOME}/containerd-state"
+            disabled_plugins = {off}
+            [grpc]
+              address = "{self.socket}"
+            """
+        file = self.box.write(f"{HOME}/containerd.toml", config)
+        self.spawn("containerd", "--config", file)
+        self.wait("ctr", "--address", self.socket, "version")
+        done = self.box("ctr", "-a", self.socket, "images", "import", "--snapshotter", "native", archive)
+        assert done.code == 0, done.err
+
+    def command(self, runtime: str, *words: str) -> list[str]:
+        words = tuple(words)
+        if words[0] == "run":
+            more = ["--snapshotter", "native", "--runc-binary", self.runtimes[runtime]]
+            words = ("run", *more, "--cgroup", f"{self.box.parent}/ctr-{next(COUNT)}", *words[1:])
+        return ["ctr", "--address", self.socket, *words]
+
+
+class Docker(Engine):
+    """dockerd with a containerd of its own; each runtime by --runtime."""
+
+    name = "docker"
+    programs = ("/usr/bin/docker", "dockerd", "containerd", "docker-init")
+    socket = f"unix://{HOME}/docker.sock"
+
+    def boot(self, archive: str) -> None:
+        added = [f"--add-runtime={name}={path}" for name, path in self.runtimes.items() if name != "runc"]
+        places = [f"--data-root={HOME}/docker-root", f"--exec-root={HOME}/docker-exec"]
+        places += [f"--pidfile={HOME}/docker.pid", f"--host={self.socket}", f"--config-file={HOME}/daemon.json"]
+        self.box.write(f"{HOME}/daemon.json", "{}")
+        self.spawn(
+            "dockerd", *places, *added, "--storage-driver=vfs", f"--cgroup-parent={self.box.parent}",
+            "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false",
+        )  # fmt: skip
+        self.wait("/usr/bin/docker", "--host", self.socket, "version")
+        done = self.box("/usr/bin/docker", "--host", self.socket, "load", "--input", archive)
+        assert done.code == 0, done.err
+
+    def version(self) -> str:
+        return self.box("dockerd", "--version").out.strip()
+
+    def command(self, runtime: str, *words: str) -> list[str]:
+        if words[0] in ("run", "create"):
+            words = (words[0], "--runtime", runtime, *words[1:])
+        return ["/usr/bin/docker", "--host", self.socket, *words]
+
+
+class Podman(Engine):
+    """podman with conmon; no daemon."""
+
+    name = "podman"
+    programs = ("podman", "conmon")
+
+    def boot(self, archive: str) -> None:
+        known = "\n".join(f'{name} = ["{path}"]' for name, path in self.runtimes.items())
+        config = f"""
+            [containers]
+            netns = "none"
+            init_path = "/usr/bin/docker-init"
+            [engine]
+            cgroup_manager = "cgroupfs"
+            events_logger = "file"
+            runtime_supports_json = {list(self.runtimes)}
+            [engine.runtimes]
+            {known}
+            """
+        self.box.write(f"{HOME}/containers.conf", config)
+        done = self.box(*self.command("", "load", "--input", archive))
+        assert done.code == 0, done.err
+
+    def command(self, runtime: str, *words: str) -> list[str]:
+        places = ["--root", f"{HOME}/podman", "--runroot", f"{HOME}/podman-run", "--tmpdir", f"{HOME}/podman-tmp"]
+        places += ["--storage-driver", "vfs", "--network-config-dir", f"{HOME}/podman-net"]
+        if words[0] in ("run", "create"):
+            words = (words[0], "--cgroup-parent", self.box.parent, *words[1:])
+        chosen = ["--runtime", runtime] if runtime else []
+        return ["env", f"CONTAINERS_CONF={HOME}/containers.conf", "podman", *places, *chosen, *words]
+
+
+class User:
+    """Somebody at the command line of an engine who has chosen a runtime."""
+
+    def __init__(self, engine: Engine, runtime: str) -> None:
+        self.engine, self.runtime, self.box = engine, runtime, engine.box
+        self.made: list[str] = []
+
+    def __call__(self, *words: str, code: int | None = 0, **more: object) -> Result:
+        done = self.box(*self.engine.command(self.runtime, *words), **more)  # type: ignore[arg-type]
+        assert code is None or done.code == code, f"{words}: exit code {done.code}\n{done.out}{done.err}"
+        return done
+
+    def on_terminal(self, *words: str, **more: object) -> Result:
+        return self.box.on_terminal(*self.engine.command(self.runtime, *words), **more)  # type: ignore[arg-type]
+
+    def run(self, *words: str, script: str = "", code: int | None = 0, **more: object) -> Result:
+        """Run a script, or the words after the image, to the end; the container goes with it."""
+        rest = (images.NAME, "sh", "-c", script) if script else ()
+        return self("run", "--rm", *words, *rest, code=code, **more)
+
+    def new_name(self) -> str:
+        self.made.append(f"{self.runtime}-{next(COUNT)}")
+        return self.made[-1]
+
+    def start(self, *words: str, script: str = "exec sleep 1000") -> str:
+        """Start a container in the background: its name."""
+        name = self.new_name()
+        self("run", "--detach", "--name", name, *words, images.NAME, "sh", "-c", script)
+        return name
+
+    def inspect(self, name: str, form: str) -> str:
+        return self("inspect", "--format", form, name).out.strip()
+
+    def leave(self) -> None:
+        """Remove what the test has left."""
+        while self.made:
+            self("rm", "--force", self.made.pop(), code=None)
