@@ -66,6 +66,9 @@ It completes commands, options, their values and the ids of containers.""",
     "delete": """\
 The delete command removes what is held for a stopped or created container: its
 cgroups and its state. After that it runs the poststop hooks.""",
+    "engines": """\
+The engines command looks for Docker, containerd, nerdctl, Podman and CRI-O, and prints
+what to write into their configuration; it changes nothing.""",
     "events": """\
 The events command prints JSON, an object a line: at regular intervals what the
 container's cgroup has used, and a notice whenever it runs out of memory. It ends when the

@@ -143,6 +143,7 @@ COMMANDS: dict[str, Command] = {
         ID, 1, 1, "delete what is held for a container",
         (("force", "f", "bool", False, "", "kill the container first if it is still running"), REGEX),
     ),
+    "engines": ("", 0, 0, "show how to name this runtime to the container engines of this host", ()),
     "events": (
         ID, 1, 1, "show what a container uses, and when it runs out of memory",
         (

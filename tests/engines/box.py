@@ -93,7 +93,9 @@ class Box:
         pid, master = pty.fork()
         if pid == 0:
             # the parent sets the size before the engine's client starts to look at it
-            os.execvpe("sh", ["sh", "-c", 'stty cols 100 rows 40; exec "$@"', "sh", *self.enter(*command)], env)
+            os.execvpe(
+                "sh", ["sh", "-c", 'stty cols 100 rows 40; exec "$@"', "sh", *self.enter(*command)], env
+            )
         out, end = b"", time.monotonic() + limit
         while time.monotonic() < end:
             if not select.select([master], [], [], 0.5)[0]:
@@ -132,6 +134,12 @@ class Box:
 def top_cgroups() -> set[str]:
     """Name the cgroups right below each hierarchy's root."""
     return {str(path.parent) for path in CGROUPS.glob("*/*/cgroup.procs")}
+
+
+def container_cgroups(parent: str) -> list[str]:
+    """List the cgroups of containers below our parent; conmon's own stay as long as Podman likes."""
+    found = [*CGROUPS.glob(f"*{parent}/*/"), *CGROUPS.glob(f"{parent[1:]}/*/")]
+    return [str(path) for path in found if "conmon" not in path.name]
 
 
 def remove_cgroups(parent: str) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
-import subprocess
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import images
-from box import HOME, Box, Result
+from box import HOME
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from box import Box, Result
 
 COUNT = itertools.count(1)
 
@@ -19,6 +25,7 @@ class Engine:
 
     name = ""
     programs: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ("rm", "--force")
 
     def __init__(self, box: Box, logs: Path) -> None:
         self.box, self.logs = box, logs
@@ -53,14 +60,8 @@ class Engine:
             with open(f"/proc/{daemon.pid}/task/{daemon.pid}/children") as file:
                 children = [int(word) for word in file.read().split()]
             for pid in children or [daemon.pid]:
-                signal.pidfd_send_signal(pidfd_of(pid), signal.SIGTERM)
+                os.kill(pid, signal.SIGTERM)
             daemon.wait(20)
-
-
-def pidfd_of(pid: int) -> int:
-    import os
-
-    return os.pidfd_open(pid)
 
 
 class Containerd(Engine):
@@ -106,7 +107,11 @@ class Docker(Engine):
     def boot(self, archive: str) -> None:
         added = [f"--add-runtime={name}={path}" for name, path in self.runtimes.items() if name != "runc"]
         places = [f"--data-root={HOME}/docker-root", f"--exec-root={HOME}/docker-exec"]
-        places += [f"--pidfile={HOME}/docker.pid", f"--host={self.socket}", f"--config-file={HOME}/daemon.json"]
+        places += [
+            f"--pidfile={HOME}/docker.pid",
+            f"--host={self.socket}",
+            f"--config-file={HOME}/daemon.json",
+        ]
         self.box.write(f"{HOME}/daemon.json", "{}")
         self.spawn(
             "dockerd", *places, *added, "--storage-driver=vfs", f"--cgroup-parent={self.box.parent}",
@@ -130,6 +135,7 @@ class Podman(Engine):
 
     name = "podman"
     programs = ("podman", "conmon")
+    remove = ("rm", "--force", "--time", "0")
 
     def boot(self, archive: str) -> None:
         known = "\n".join(f'{name} = ["{path}"]' for name, path in self.runtimes.items())
@@ -149,7 +155,14 @@ class Podman(Engine):
         assert done.code == 0, done.err
 
     def command(self, runtime: str, *words: str) -> list[str]:
-        places = ["--root", f"{HOME}/podman", "--runroot", f"{HOME}/podman-run", "--tmpdir", f"{HOME}/podman-tmp"]
+        places = [
+            "--root",
+            f"{HOME}/podman",
+            "--runroot",
+            f"{HOME}/podman-run",
+            "--tmpdir",
+            f"{HOME}/podman-tmp",
+        ]
         places += ["--storage-driver", "vfs", "--network-config-dir", f"{HOME}/podman-net"]
         if words[0] in ("run", "create"):
             words = (words[0], "--cgroup-parent", self.box.parent, *words[1:])
@@ -193,4 +206,4 @@ class User:
     def leave(self) -> None:
         """Remove what the test has left."""
         while self.made:
-            self("rm", "--force", self.made.pop(), code=None)
+            self(*self.engine.remove, self.made.pop(), code=None)

@@ -57,6 +57,7 @@ def write_archive(path: Path, busybox: Path = Path("/bin/busybox")) -> None:
         "os": "linux",
         "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest(layer)}"]},
+        "history": [{"created_by": "the tests of pyrunc"}],
     }
     config_data = json.dumps(config).encode()
     manifest = {
@@ -67,7 +68,10 @@ def write_archive(path: Path, busybox: Path = Path("/bin/busybox")) -> None:
     }
     manifest_data = json.dumps(manifest).encode()
     names = {"org.opencontainers.image.ref.name": "1", "io.containerd.image.name": NAME}
-    index = {"schemaVersion": 2, "manifests": [describe("manifest.v1+json", manifest_data, annotations=names)]}
+    index = {
+        "schemaVersion": 2,
+        "manifests": [describe("manifest.v1+json", manifest_data, annotations=names)],
+    }
     blobs = f"blobs/sha256/{digest(config_data)}"
     saved = [{"Config": blobs, "RepoTags": [NAME], "Layers": [f"blobs/sha256/{digest(layer)}"]}]
     with tarfile.open(path, "w") as tar:

@@ -29,7 +29,9 @@ def ctr(user):
     """A user whose containers go away by ctr's words."""
 
     def run(*words, script, code=0, **more):
-        return user("run", "--rm", *words, images.NAME, user.new_name(), "sh", "-c", script, code=code, **more)
+        return user(
+            "run", "--rm", *words, images.NAME, user.new_name(), "sh", "-c", script, code=code, **more
+        )
 
     def start(*words, script="exec sleep 1000"):
         name = user.new_name()
@@ -92,7 +94,9 @@ def test_ctr_detached(ctr):
 def test_ctr_the_runtime(ctr):
     name = ctr.start()
     root = ("--root", "/run/containerd/runc/default")
-    knows = {each: ctr.box(path, *root, "state", name).code == 0 for each, path in ctr.engine.runtimes.items()}
+    knows = {
+        each: ctr.box(path, *root, "state", name).code == 0 for each, path in ctr.engine.runtimes.items()
+    }
     assert [each for each, yes in knows.items() if yes] == [ctr.runtime]
 
 
@@ -113,7 +117,10 @@ def test_ctr_exit_by_a_signal(ctr):
 @action("exit code 127: not found")
 @pytest.mark.parametrize(
     ("program", "why"),
-    [("/nope", 'exec: "/nope": stat /nope: no such file or directory'), ("nope", "executable file not found in $PATH")],
+    [
+        ("/nope", 'exec: "/nope": stat /nope: no such file or directory'),
+        ("nope", "executable file not found in $PATH"),
+    ],
 )
 def test_ctr_not_found(ctr, program, why):
     assert why in ctr("run", "--rm", images.NAME, ctr.new_name(), program, code=1).err
@@ -129,7 +136,12 @@ def test_ctr_environment(ctr):
 @action("--uidmap: a user namespace")
 def test_ctr_user_namespace(ctr):
     words = ("--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536")
-    assert ctr.run(*words, script="cat /proc/self/uid_map; id -u").out.split() == ["0", "100000", "65536", "0"]
+    assert ctr.run(*words, script="cat /proc/self/uid_map; id -u").out.split() == [
+        "0",
+        "100000",
+        "65536",
+        "0",
+    ]
 
 
 @action("--volume, also :ro, --mount")
@@ -152,7 +164,9 @@ def test_ctr_exec(ctr):
     name = ctr.start()
     assert execute(ctr, name, "id", "-u").out == "0\n"
     assert execute(ctr, name, "head", "-n", "1", data="in\n").out == "in\n"
-    done = ctr("task", "exec", "--exec-id", "x", "--user", "alice", "--cwd", "/tmp", name, "sh", "-c", "id -u; pwd")
+    done = ctr(
+        "task", "exec", "--exec-id", "x", "--user", "alice", "--cwd", "/tmp", name, "sh", "-c", "id -u; pwd"
+    )
     assert done.out == "1000\n/tmp\n"
     execute(ctr, name, "sh", "-c", "exit 9", code=9)
 
