@@ -7,16 +7,15 @@ whose parent is gone reads end of file and exits.
 
 from __future__ import annotations
 
-import _socket
-from errno import EPERM, ESRCH
-
 from pyrunc import _os as os
 from pyrunc import log
-from pyrunc.errors import HostError, OpError, PyruncError, StateError
+from pyrunc.errors import HostError, PyruncError, StateError
+from pyrunc.run.affinity import allow_all_cpus
 from pyrunc.run.conduct import Conversation, Ended
 from pyrunc.run.environ import environment
 from pyrunc.run.hookio import hook_files, output_of
 from pyrunc.run.launch import Child, launch
+from pyrunc.run.options import open_console
 from pyrunc.run.pids import kill_and_reap, remove_file, write_pid_file
 from pyrunc.run.steps import container_pid, open_namespaces, ruleset_of, step_of
 from pyrunc.run.trace import TRACE
@@ -25,6 +24,7 @@ from pyrunc.sys import memfd_sealed, pidfd_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Sequence
 
     from pyrunc.cgroup.resctrl import Resctrl
@@ -132,22 +132,13 @@ class Creation:
         if "listener" in self.prepared.plan.inputs:
             inputs["listener"] = self.entry.listen()
         if "console" in self.prepared.plan.inputs:
-            inputs["console"] = self._open_console()
+            inputs["console"], self.master = open_console(self.options)
         for name in self.prepared.plan.inputs:
             if name.startswith("idmap:"):
                 inputs[name] = os.dup(self._open_sources().user_namespace(name))
         for path, fd in self.prepared.manager.open_tasks().items():
             inputs[f"cgroup:{path}"] = fd
         return inputs
-
-    def _open_console(self) -> int:
-        if not self.options.foreground_console:
-            from pyrunc.run.console import connect_console
-
-            return connect_console(self.options.console_socket).detach()
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-        self.master = ours
-        return theirs.detach()
 
     def _close_inputs(self) -> None:
         for fd in self.inputs.values():
@@ -159,14 +150,7 @@ class Creation:
     def _join(self, _step: Step, _fd: int) -> Sequence[int]:
         """Put the executor into the cgroups that it has not joined itself, before it can make a child outside."""
         self.prepared.manager.join(self.pid)
-        try:
-            # the caller's own affinity is not the container's: all CPUs, within what the cpuset allows
-            cpus = os.cpu_count() or 1
-            if len(os.sched_getaffinity(0)) < cpus:
-                os.sched_setaffinity(self.pid, range(cpus))
-        except OSError as error:
-            if error.errno not in {EPERM, ESRCH}:  # a host that forbids it has a reason to
-                raise OpError("sched_setaffinity", error.errno or EPERM) from None
+        allow_all_cpus(self.pid)
         if not self.prepared.plan.forks and self.talk is not None:
             self._limit()  # before the answer: half-written device rules would refuse the nodes that are made next
             self.talk.idle = self._settle

@@ -5,21 +5,22 @@ Nothing of it is kept: the state knows the container's first process only. Whate
 
 from __future__ import annotations
 
-import _socket
-from errno import EBUSY, EINVAL, EPERM, ESRCH
+from errno import EBUSY, ESRCH
 
 from pyrunc import _os as os
-from pyrunc import log
 from pyrunc.errors import OpError, PyruncError, StateError
+from pyrunc.run.affinity import allow_all_cpus, set_affinity
 from pyrunc.run.conduct import Conversation, Ended
 from pyrunc.run.environ import environment
 from pyrunc.run.launch import Child, launch
+from pyrunc.run.options import open_console
 from pyrunc.run.pids import kill_and_reap, remove_file, write_pid_file
 from pyrunc.run.steps import ruleset_of, step_of
 from pyrunc.sys import memfd_sealed, pidfd_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Sequence
 
     from pyrunc.cgroup import Manager
@@ -112,7 +113,7 @@ class Execution:
             if "root" in self.plan.inputs:
                 inputs["root"] = self._open_root()
             if "console" in self.plan.inputs:
-                inputs["console"] = self._open_console()
+                inputs["console"], self.master = open_console(self.options)
             inputs.update({f"cgroup:{path}": fd for path, fd in self._open_tasks().items()})
         except PyruncError:
             for fd in inputs.values():
@@ -138,15 +139,6 @@ class Execution:
             self.entry.open_pidfd()
         )  # still the same process: the number was not given to another meanwhile
         return fd
-
-    def _open_console(self) -> int:
-        if not self.options.foreground_console:
-            from pyrunc.run.console import connect_console
-
-            return connect_console(self.options.console_socket).detach()
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-        self.master = ours
-        return theirs.detach()
 
     # What the executor asks.
 
@@ -209,36 +201,6 @@ class Execution:
         if self.child is not None:
             self.child.talk.close()
             kill_and_reap(self.pid, self.pidfd)
-
-
-def set_affinity(pid: int, cpus: str, at: str) -> None:
-    """Let a process run on a list of CPUs such as 0-3,7 (cpuset(7)). Raises OpError naming `at`."""
-    numbers = parse_cpus(cpus)
-    log.debug(f"affinity: {sum(1 << number for number in numbers):#x}")
-    try:
-        os.sched_setaffinity(pid, numbers)
-    except (OSError, OverflowError) as error:
-        raise OpError(f'{at}: sched_setaffinity "{cpus}"', getattr(error, "errno", 0) or EINVAL) from None
-
-
-def allow_all_cpus(pid: int) -> None:
-    """Undo the caller's own affinity: what a container may use is the cpuset's to say. Raises OpError."""
-    try:
-        cpus = os.cpu_count() or 1
-        if len(os.sched_getaffinity(0)) < cpus:
-            os.sched_setaffinity(pid, range(cpus))
-    except OSError as error:
-        if error.errno not in {EPERM, ESRCH}:  # a host that forbids it has a reason to
-            raise OpError("sched_setaffinity", error.errno or EPERM) from None
-
-
-def parse_cpus(text: str) -> set[int]:
-    """Return the numbers of a list that the rules have accepted (`is_number_list`)."""
-    numbers: set[int] = set()
-    for part in text.split(","):
-        low, _, high = part.strip(" ").partition("-")
-        numbers.update(range(int(low), int(high or low) + 1))
-    return numbers
 
 
 def follow_init(manager: Manager, pid: int) -> None:

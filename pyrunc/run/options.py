@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _socket
+
 from pyrunc import _os as os
 from pyrunc._record import record
 from pyrunc.errors import StateError, UsageError, strerror
@@ -34,6 +36,17 @@ def path_of(args: Args, name: str) -> str:
     """Return an option that is a path, made absolute; "" when it is not given."""
     given = str(args.options[name] or "")
     return os.path.abspath(given) if given else ""
+
+
+def open_console(options: Options) -> tuple[int, _socket.socket | None]:
+    """Return a socket for the executor to send the pty's master to: the caller's, or the other end of one of ours, which is
+    returned as well."""
+    if not options.foreground_console:
+        from pyrunc.run.console import connect_console
+
+        return connect_console(options.console_socket).detach(), None
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    return theirs.detach(), ours
 
 
 def check_preserved(listening: int, count: int) -> None:
