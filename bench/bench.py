@@ -99,13 +99,18 @@ def one_run(runtime: Runtime, bundle: Path) -> None:
 
 
 def one_life(runtime: Runtime, bundle: Path, pid_file: Path) -> None:
-    """Create, start, state, exec, kill, delete. The time in which the killed process ends is nobody's."""
+    """A command after the other on one container. The time in which the killed process ends is nobody's."""
     name = runtime.new_id()
     runtime.sample("create", "create", "--bundle", str(bundle), "--pid-file", str(pid_file), name)
     pidfd = os.pidfd_open(int(pid_file.read_text()))
     runtime.sample("start", "start", name)
     runtime.sample("state", "state", name)
     runtime.sample("exec", "exec", name, "true")
+    runtime.sample("ps", "ps", "--format", "json", name)
+    runtime.sample("ps, table", "ps", name)
+    runtime.sample("pause", "pause", name)
+    runtime.sample("resume", "resume", name)
+    runtime.sample("update", "update", "--pids-limit", "100", name)
     runtime.sample("kill", "kill", name, "KILL")
     common.wait_readable(pidfd, 10)
     os.close(pidfd)
@@ -197,7 +202,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> report.Results:
     runtimes = [Runtime(name, path, scratch, timer) for name, path in found.items()]
     python = options.python
     try:
-        say("run, create, start, state, exec, kill, delete")
+        say("run, create, start, state, exec, ps, pause, resume, update, kill, delete")
         baseline = time_lives(runtimes, bundles, options.rounds, python, scratch)
         say(f"list with {' and '.join(map(str, options.list_sizes))}")
         time_lists(runtimes, bundles, options.list_sizes, max(3, options.rounds // 2))

@@ -107,9 +107,9 @@ def runtime(request: pytest.FixtureRequest, needs: None, tree: pathlib.Path) -> 
     work = pathlib.Path(tempfile.mkdtemp(prefix="t", dir=request.config.stash_base))
     work.chmod(0o755)
     under_test = runtimes.Runtime(request.config.stash_runtime, work, tree)
-    before = runtimes.mount_table()
+    before, nodes = runtimes.mount_table(), host.device_nodes()
     yield under_test
-    complaints = under_test.clean()
+    complaints = under_test.clean() + host.give_back(nodes)
     after = runtimes.mount_table()
     if after != before:
         complaints += [f"mount {line}" for line in sorted(set(after) - set(before))]

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
-import time
-
 from pyrunc import _os as os
 from pyrunc.errors import StateError
 from pyrunc.run.destroy import destroy
 from pyrunc.state import CGROUP, NO_SUCH, STATE, open_root
+from pyrunc.state.lock import lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.commands import Args
     from pyrunc.state import Entry, StateRoot
-
-PATIENCE = 10.0
-"""Seconds to wait for another command to leave the container alone."""
-PAUSE = 0.01
 
 
 def run(args: Args) -> int:
@@ -53,21 +47,6 @@ def _delete(entry: Entry, *, force: bool) -> None:
         raise StateError(f"cannot delete container {entry.name} that is not stopped: {status}")
     spec = entry.read_spec() if entry.container.hooks else None
     destroy(entry, spec.hooks if spec is not None else None)
-
-
-def lock(entry: Entry) -> None:
-    """Lock the container, but do not wait for ever: a hook of the command that holds it may be stuck. Raises StateError."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            fcntl.flock(entry.dir_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                raise StateError(f"container {entry.name}: another command is still working on it") from None
-            time.sleep(PAUSE)
-        else:
-            entry.locked = True
-            return
 
 
 def _delete_leftover(entry: Entry, error: StateError, *, force: bool) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pyrunc import log
-from pyrunc.commands.delete import lock
 from pyrunc.errors import HostError, OpError, StateError
 from pyrunc.state import NOT_RUNNING, open_root
+from pyrunc.state.lock import lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pyrunc import log
-from pyrunc.commands.delete import lock
 from pyrunc.commands.pause import FULL_ACCESS
 from pyrunc.errors import OpError, StateError
 from pyrunc.state import open_root
+from pyrunc.state.lock import lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from errno import ENOENT
 from pyrunc import _os as os
 from pyrunc import log
 from pyrunc.cgroup.update import apply_update, merge
-from pyrunc.commands.delete import lock
 from pyrunc.errors import Fault, HostError, OpError, SpecError, StateError, UsageError
 from pyrunc.spec.fold import fold_keys
 from pyrunc.spec.jsontext import dumps, loads, shown
@@ -15,6 +14,7 @@ from pyrunc.spec.parse import reader_of
 from pyrunc.spec.resources import Resources
 from pyrunc.spec.units import parse_size
 from pyrunc.state import CONFIG, NOT_RUNNING, open_root
+from pyrunc.state.lock import lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -205,3 +206,23 @@ def missing(fact: str) -> str | None:
         "cpus": f"{argument} processors",
     }
     return None if present[kind]() else words.get(kind, argument)
+
+
+def device_nodes() -> dict[str, tuple[int, int, int]]:
+    """Owner, group and mode of the nodes that standard streams and device binds share with the host."""
+    found = {}
+    for name in ("null", "zero", "full", "random", "urandom", "tty"):
+        with contextlib.suppress(FileNotFoundError):
+            node = os.stat(f"/dev/{name}")
+            found[f"/dev/{name}"] = (node.st_uid, node.st_gid, node.st_mode)
+    return found
+
+
+def give_back(nodes: dict[str, tuple[int, int, int]]) -> list[str]:
+    """Put owners and modes back to what they were, and say which were changed: the whole host would feel it."""
+    changed = {path: now for path, now in device_nodes().items() if now != nodes.get(path, now)}
+    for path in changed:
+        uid, gid, mode = nodes[path]
+        os.chown(path, uid, gid)
+        os.chmod(path, mode & 0o7777)
+    return [f"owner, group and mode of {path}: {now}" for path, now in changed.items()]

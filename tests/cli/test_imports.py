@@ -82,6 +82,22 @@ def test_a_command_imports_only_what_it_may(containers: Containers, tmp_path: Pa
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("command", ["pause", "resume", "update", "ps"])
+def test_what_only_looks_or_changes_a_limit_loads_nothing_that_destroys(
+    containers: Containers, tmp_path: Path, command: str
+) -> None:
+    write_config(containers, config())
+    name = create(containers)
+    if command == "resume":
+        containers.ok("pause", name)
+    imported(containers, tmp_path / "modules", command, name)
+    found = {m for m in (tmp_path / "modules").read_text().split() if m.startswith("pyrunc.")}
+
+    assert f"pyrunc.commands.{command}" in found
+    assert not [m for m in found if m.startswith(("pyrunc.run", "pyrunc.plan", "pyrunc.commands.delete"))]
+
+
+@pytest.mark.root
 def test_the_report_would_tell(containers: Containers, tmp_path: Path) -> None:
     """`spec` may take its time, and imports json: so the test above sees such a module."""
     found = imported(containers, tmp_path / "modules", "spec", "--bundle", tmp_path)

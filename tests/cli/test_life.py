@@ -426,11 +426,12 @@ def test_delete_does_not_wait_for_ever(
     containers: Containers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from pyrunc.commands import Args, delete
+    from pyrunc.state import lock
 
     name = running(containers)
     fd = os.open(containers.root / name, os.O_RDONLY)
     fcntl.flock(fd, fcntl.LOCK_EX)
-    monkeypatch.setattr(delete, "PATIENCE", 0.2)
+    monkeypatch.setattr(lock, "PATIENCE", 0.2)
     args = Args("pyrunc", "delete")
     args.root, args.positionals, args.options = str(containers.root), [name], {"force": True, "regex": False}
     try:
