@@ -256,6 +256,8 @@ int pyrunc_landlock_add(int ruleset, int type, const char *attr) {
   return checked(syscall(SYS_landlock_add_rule, ruleset, type, attr, 0));
 }
 
+int pyrunc_bpf(int command, char *attr, unsigned int size) { return checked(syscall(SYS_bpf, command, attr, size)); }
+
 int pyrunc_ns_type(int fd) { return checked(ioctl(fd, NS_GET_NSTYPE)); }
 
 int pyrunc_close_range(unsigned int first, unsigned int last, unsigned int flags) {

@@ -12,6 +12,7 @@ int pyrunc_spawn(unsigned long long clone_flags, int cgroup_fd, int exe_fd, cons
                  int count, int *pidfd);
 int pyrunc_openat2(int dir, const char *path, unsigned long long flags, unsigned int mode, unsigned long long resolve);
 long pyrunc_fs_magic(int fd);
+int pyrunc_bpf(int command, char *attr, unsigned int size);
 int pyrunc_ns_type(int fd);
 int pyrunc_close_range(unsigned int first, unsigned int last, unsigned int flags);
 int pyrunc_prctl_subreaper(int on);

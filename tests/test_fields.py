@@ -23,6 +23,7 @@ from cases import ALL_CAPS, HOST, LAYOUTS, facts_of, minimal
 
 from pyrunc import check
 from pyrunc.cgroup.devices_v1 import devices_v1
+from pyrunc.cgroup.devices_v2 import matches
 from pyrunc.cgroup.limits_v1 import before_join, limits_v1
 from pyrunc.cgroup.limits_v2 import ignored, limits_v2
 from pyrunc.errors import Fault, PyruncError, SpecError
@@ -251,7 +252,7 @@ def _limits(spec: Spec) -> Iterator[str]:
     resources = spec.linux.resources
     for name, writes in (
         ("v1", lambda: [*limits_v1(resources), *before_join(resources), *devices_v1(resources.devices, "x")]),
-        ("v2", lambda: limits_v2(resources)),
+        ("v2", lambda: [*limits_v2(resources), *matches(resources.devices)]),
     ):
         try:
             yield f"{name}: {[str(write.__dict__) for write in writes()]}"

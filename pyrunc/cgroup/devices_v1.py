@@ -8,6 +8,7 @@ and one that the kernel could not hold is an error, as in runc.
 from __future__ import annotations
 
 from pyrunc._record import record
+from pyrunc.cgroup.devices import ACCESS, ALL, DEFAULTS, access_of, number_of, types_of
 from pyrunc.cgroup.limits import Write, refuse
 
 TYPE_CHECKING = False
@@ -19,24 +20,7 @@ if TYPE_CHECKING:
 
     Key: TypeAlias = tuple[str, str, str]
 
-ALL = "*"
-ACCESS = "rwm"
 DEFAULT_AT = "the default devices"
-
-DEFAULTS: tuple[tuple[str, str, str, str], ...] = (
-    ("c", ALL, ALL, "m"),  # making a node opens nothing
-    ("b", ALL, ALL, "m"),
-    ("c", "1", "3", ACCESS),  # /dev/null
-    ("c", "1", "8", ACCESS),  # /dev/random
-    ("c", "1", "7", ACCESS),  # /dev/full
-    ("c", "5", "0", ACCESS),  # /dev/tty
-    ("c", "1", "5", ACCESS),  # /dev/zero
-    ("c", "1", "9", ACCESS),  # /dev/urandom
-    ("c", "136", ALL, ACCESS),  # /dev/pts/*
-    ("c", "5", "2", ACCESS),  # /dev/ptmx
-    ("c", "10", "200", ACCESS),  # /dev/net/tun
-)
-"""Allowed after the user's rules, whatever those say: type, major, minor, access (runc's list)."""
 
 
 @record
@@ -60,27 +44,14 @@ def judge(rules: Iterable[DeviceRule]) -> Verdict:
 
 
 def _apply(verdict: Verdict, rule: DeviceRule) -> Verdict:
-    access = _access(rule)
-    types = "bc" if rule.type in {None, "a"} else str(rule.type)
-    major, minor = _number(rule.major), _number(rule.minor)
+    access = access_of(rule)
+    types = types_of(rule)
+    major, minor = number_of(rule.major), number_of(rule.minor)
     if types == "bc" and major == minor == ALL and len(access) == len(ACCESS):
         return Verdict(allow=rule.allow, exceptions={}, at={})
     for type_ in types:
         _play(verdict, allow=rule.allow, key=(type_, major, minor), access=access, at=rule.at)
     return verdict
-
-
-def _access(rule: DeviceRule) -> str:
-    given = rule.access or ""
-    if not given:
-        raise refuse(f"{rule.at}.access", "device access field cannot be empty")
-    if not set(given) <= set(ACCESS):
-        raise refuse(f"{rule.at}.access", f'expected letters of "{ACCESS}", got "{given}"')
-    return "".join([letter for letter in ACCESS if letter in given])
-
-
-def _number(number: int | None) -> str:
-    return ALL if number is None or number < 0 else str(number)
 
 
 def _play(verdict: Verdict, *, allow: bool, key: Key, access: str, at: str) -> None:

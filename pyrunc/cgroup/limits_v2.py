@@ -6,7 +6,6 @@ As in runc, a limit of 0 is none at all for memory, cpu and weights: engines sen
 from __future__ import annotations
 
 from pyrunc.cgroup.limits import MAX, Write, device_number, hugetlb, pids, rdma, refuse
-from pyrunc.errors import HostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,15 +14,12 @@ if TYPE_CHECKING:
 MIN_SHARES, MAX_SHARES = 2, 262144
 MAX_WEIGHT = 10000
 DEFAULT_PERIOD = 100000
-NO_DEVICES = "device rules on cgroup v2 are not supported by this version of pyrunc"
 DOMAIN_CONTROLLERS = frozenset({"memory", "io", "hugetlb"})
 """Controllers that a threaded cgroup cannot have; runc counts cpu among them, the kernel does not."""
 
 
 def limits_v2(resources: Resources) -> list[Write]:
-    """Return all writes, in order; `unified` comes last and overrides. Raises SpecError or HostError."""
-    if resources.devices:
-        raise HostError(f"{resources.devices[0].at.partition('[')[0]}: {NO_DEVICES}")
+    """Return all writes, in order; `unified` comes last and overrides; devices are in devices_v2.py. Raises SpecError."""
     if resources.network is not None and (resources.network.class_id or resources.network.priorities):
         raise refuse(resources.network.at, "cgroup v2 has no counterpart of net_cls and net_prio")
     writes = pids(resources)

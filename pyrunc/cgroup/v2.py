@@ -77,6 +77,18 @@ class ManagerV2(Manager):
         if resources.memory is not None and resources.memory.check_before_update and self.places:
             self._check_usage(resources.memory)
         self.write_all(limits_v2(resources))
+        self._apply_devices(resources)
+
+    def _apply_devices(self, resources: Resources) -> None:
+        """Attach the device program, which only root outside of user namespaces may do. Raises SpecError or OpError."""
+        if self.skip_devices or self.unprivileged or not self.places:
+            return
+        from pyrunc.cgroup.devices_v2 import enforce
+
+        try:
+            enforce(self.fd_of(self.places[0]), resources.devices)
+        except OSError as error:
+            raise refusal(f"{resources.at}.devices: device program of {self.places[0].path}", error) from None
 
     def _check_usage(self, limits: Memory) -> None:
         """ME-5: refuse a limit below what is in use, at which the kernel would kill. Raises OpError with runc's texts."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pyrunc import host
-from pyrunc.cgroup import open_manager
+from pyrunc.cgroup import devices_v2, open_manager
 from pyrunc.host import CGROUP2_SUPER_MAGIC, CgroupLayout, Hierarchy
 from pyrunc.spec.model import Linux, Spec
 from pyrunc.spec.resources import Resources
@@ -83,6 +83,8 @@ class Fake:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.rules: list[int] = []
+        """How many device rules each cgroup got: no program can be attached to a plain directory."""
         fill(path)
 
     @property
@@ -125,4 +127,6 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     mount = tmp_path / "cgroup"
     mount.mkdir()
     monkeypatch.setattr(os, "mkdir", make_and_fill)
-    return Fake(mount)
+    made = Fake(mount)
+    monkeypatch.setattr(devices_v2, "enforce", lambda _cgroup, rules: made.rules.append(len(rules)))
+    return made

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrunc.cgroup.devices_v1 import DEFAULTS, devices_v1
+from pyrunc.cgroup.devices import DEFAULTS
+from pyrunc.cgroup.devices_v1 import devices_v1
 from pyrunc.errors import SpecError
 from pyrunc.spec.resources import DeviceRule
 

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from pyrunc.cgroup.limits_v1 import before_join, limits_v1
 from pyrunc.cgroup.limits_v2 import ignored, io_weight, limits_v2, swap_max, weight_of_shares
-from pyrunc.errors import HostError, SpecError
+from pyrunc.errors import SpecError
 from pyrunc.spec.resources import (
     CPU,
     BlockIO,
-    DeviceRule,
     HugepageLimit,
     InterfacePriority,
     Memory,
@@ -215,15 +214,6 @@ def test_v2_refuses(given_resources: Resources, text: str) -> None:
         limits_v2(given_resources)
 
     assert str(caught.value) == text
-
-
-def test_v2_device_rules_are_never_ignored_in_silence() -> None:
-    rule = DeviceRule(at=f"{R}.devices[0]", allow=False, access="rwm")
-
-    with pytest.raises(
-        HostError, match=r"^linux.resources.devices: device rules on cgroup v2 are not supported"
-    ):
-        limits_v2(resources(devices=(rule,)))
 
 
 def test_v2_tells_what_it_ignores() -> None:

@@ -123,11 +123,18 @@ def test_unified_files_that_are_not_there(fake: Fake, key: str, text: str) -> No
     assert str(caught.value) == f'{R}.unified["{key}"]: {text}'
 
 
-def test_device_rules_are_refused_before_anything_is_made(fake: Fake) -> None:
-    resources = Resources(at=R, devices=(DeviceRule(allow=False, access="rwm", at=f"{R}.devices[0]"),))
+def test_devices_are_governed_even_without_a_rule_but_not_by_who_may_not(fake: Fake) -> None:
+    rule = DeviceRule(allow=False, access="rwm", at=f"{R}.devices[0]")
+    for resources, more in (
+        (Resources(at=R), {}),
+        (Resources(at=R, devices=(rule,)), {}),
+        (Resources(at=R), {"rootless": True}),
+    ):
+        manager = fake.open(resources, path=f"/d{len(fake.rules)}{len(more)}", **more)
+        manager.create()
+        manager.apply(resources)
 
-    with pytest.raises(HostError, match=r"^linux.resources.devices: device rules on cgroup v2"):
-        fake.open(resources)
+    assert fake.rules == [0, 1]
 
 
 def test_a_relative_path_lies_beside_the_callers_own(fake: Fake) -> None:
