@@ -93,6 +93,9 @@ def prepare(request: Request, on: Host | None = None) -> Prepared:
     manager = open_manager(
         layout, spec, request.id, rootless=request.lenient_cgroups, in_userns=here.in_userns
     )
+    manager.skip_devices = (
+        not request.cgroups
+    )  # every config has such rules, also those of `podman --cgroups=disabled`
     facts = gather(spec, request.bundle, here, manager.mount_dirs(), manager.tasks(), request.cache)
     if request.notify:
         from pyrunc.run.notify import add_source

@@ -186,7 +186,7 @@ class Runtime:
         self, *args: object, out: object = None, err: object = None, **popen: object
     ) -> subprocess.Popen:
         """Start the runtime; the caller waits for it."""
-        argv = [*popen.pop("prefix", ()), self.path, *map(str, args)]
+        argv = [*map(str, popen.pop("prefix", ())), self.path, *map(str, args)]
         popen = {"stdin": subprocess.DEVNULL, "env": ENV, "cwd": self.work} | popen
         process = subprocess.Popen(argv, stdout=out, stderr=err, **popen)
         _running.add(process.pid)
