@@ -2,12 +2,13 @@
 # make build    pyrunc in .venv/bin                            make lint    the linters
 # make rootfs   the sample bundles' root file system           make bench   pyrunc, runc and crun side by side
 # make conformance RUNTIME=runc    the black-box suite against any runtime
+# make test-vm                     tests in a virtual machine: cgroup v2 alone, under systemd (tests/vm/run.py)
 # make test-engines                containerd, Docker and Podman with pyrunc; writes the matrix of docs/engines.md
 #
 # PYTHON=/path/to/python3 chooses the interpreter (3.11 or later) when .venv is made. The default is the system's, if it
 # is new enough: a distribution's optimised build starts fastest, and start-up is most of what pyrunc costs.
 
-.PHONY: build demo test test-engines bench soak fuzz lint clean rootfs conformance deps deps-test deps-engines extra-test extra-bench
+.PHONY: build demo test test-vm test-engines bench soak fuzz lint clean rootfs conformance deps deps-test deps-engines deps-vm extra-test extra-bench
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
@@ -23,6 +24,7 @@ SAMPLES := bundles/make-rootfs $(wildcard bundles/*/inside)
 
 DEBS      := gcc libc6-dev linux-libc-dev libseccomp2 busybox-static $(if $(PYTHON),,python3 python3-dev python3-venv)
 DEBS_TEST := $(DEBS) runc crun uidmap iproute2 util-linux strace
+DEBS_VM   := qemu-system-x86 debootstrap e2fsprogs xz-utils
 DEBS_ENGINES := $(DEBS) containerd runc docker.io podman conmon crun tini iproute2 util-linux procps
 
 # $(call logged,name) after a command keeps its output in a file; a failure is one line, the first that speaks of an error.
@@ -55,6 +57,9 @@ conformance: deps-test build extra-test
 test-engines: deps-engines build extra-test
 	@echo 'tests/engines'
 	@$(AS_ROOT) .venv/bin/pytest -m engines tests/engines --matrix docs/engines.md $(PYTEST_ARGS)
+
+test-vm: deps-vm
+	@$(AS_ROOT) python3 tests/vm/run.py $(VM_ARGS)
 
 fuzz: build extra-test
 	@.venv/bin/python tests/fuzz_config.py --seconds 60
@@ -119,6 +124,9 @@ deps:
 
 deps-test:
 	@$(call install,$(DEBS_TEST))
+
+deps-vm:
+	@$(call install,$(DEBS_VM))
 
 # No engine of the host is started by its installation: the tests start their own. A host's own policy stays as it is.
 deps-engines:

@@ -141,20 +141,20 @@ static long own_node(int fd, unsigned int mode, unsigned int dev, unsigned int u
     TRY(SYS(fchownat, fd, "", uid, gid, AT_EMPTY_PATH));
   if ((stat.st_mode & 07777) == (mode & 07777))
     return 0;
-  long done = SYS(fchmodat2, fd, "", mode & 07777, AT_EMPTY_PATH);
-  return is_error(done, ENOSYS) ? -EEXIST : done; /* before Linux 6.6 an inode of another mode is not the one wanted */
+  return SYS(fchmodat2, fd, "", mode & 07777, AT_EMPTY_PATH);
 }
 
 long make_node(int dir, const char *name, unsigned int mode, unsigned int dev, unsigned int uid, unsigned int gid) {
-  long mask = SYS(umask, 0);
-  long made = SYS(mknodat, dir, name, mode, dev);
+  long made, mask = SYS(umask, 0);
+  do { /* before Linux 6.6, without fchmodat2, no mode can be set on what may be swapped for a link: it is made anew */
+    made = SYS(mknodat, dir, name, mode, dev);
+    if (made < 0 && !is_error(made, EEXIST))
+      break;
+    long fd = SYS(openat, dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    made = fd < 0 ? fd : own_node((int)fd, mode, dev, uid, gid);
+    SYS(close, fd);
+  } while (is_error(made, ENOSYS) && SYS(unlinkat, dir, name, 0) == 0);
   SYS(umask, mask);
-  if (made < 0 && !is_error(made, EEXIST))
-    return made;
-  long fd = SYS(openat, dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-  TRY(fd);
-  made = own_node((int)fd, mode, dev, uid, gid);
-  SYS(close, fd);
   return made;
 }
 

@@ -180,7 +180,7 @@ DENY = {"allow": False, "access": "rwm"}
 
 
 @req("DV-8", "DA-1")
-@pytest.mark.only_if("v1:devices")
+@pytest.mark.only_if("devices")
 def test_devices_that_are_not_allowed_cannot_be_opened(runtime, bundle):
     seen = runtime.report(bundle, *attempts(bundle, [DENY]))
     assert seen.step("mknod").err == ""  # mknod of any is a default rule of runc's and crun's
@@ -188,7 +188,7 @@ def test_devices_that_are_not_allowed_cannot_be_opened(runtime, bundle):
 
 
 @req("DA-1")
-@pytest.mark.only_if("v1:devices")
+@pytest.mark.only_if("devices")
 @pytest.mark.parametrize("last", ["allow", "deny"])
 def test_rules_apply_in_their_order(runtime, bundle, last):
     allow = {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rwm"}
@@ -198,7 +198,7 @@ def test_rules_apply_in_their_order(runtime, bundle, last):
 
 
 @req("DA-2")
-@pytest.mark.only_if("v1:devices")
+@pytest.mark.only_if("devices")
 @pytest.mark.parametrize(
     "rule",
     [
@@ -216,7 +216,7 @@ def test_rule_with_wildcards(runtime, bundle, rule):
 
 
 @req("DA-2")
-@pytest.mark.only_if("v1:devices")
+@pytest.mark.only_if("devices")
 def test_access_is_what_was_allowed(runtime, bundle):
     bundle.add(
         "linux.devices", {"path": "/dev/mem2", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666}
@@ -227,6 +227,22 @@ def test_access_is_what_was_allowed(runtime, bundle):
     )
     seen = runtime.report(bundle, "open", "/dev/mem2", "r", "open", "/dev/mem2", "w")
     assert [s.err for s in seen.steps] == ["EPERM", ""]
+
+
+@req("DA-1", "DA-2", "DV-8")
+@pytest.mark.only_if("cgroup-v2")
+@pytest.mark.parametrize(
+    "rules", [[], [DENY], [DENY, {"allow": True, "type": "b", "access": "rwm"}]], ids=len
+)
+def test_default_devices_and_no_other(runtime, bundle, rules):
+    """Where no list of rules can be read, the container tries: also without any rule in the config."""
+    opened = ("open", "/dev/null", "rw", "open", "/dev/zero", "r", "open", "/dev/tty2", "r")
+    bundle.add(
+        "linux.devices", {"path": "/dev/tty2", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666}
+    )
+    if rules:
+        bundle.set("linux.resources.devices", rules)
+    assert [step.err for step in runtime.report(bundle, *opened).steps] == ["", "", "EPERM"]
 
 
 @req("DA-2", "EX-3")

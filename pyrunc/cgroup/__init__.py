@@ -45,14 +45,13 @@ def open_manager(
         for hierarchy, rel in locate(layout, linux.cgroups_path, name)
     ]
     make = _open_v2 if layout.mode == "v2" else _open_v1
-    manager = make(spec, places, lenient=unprivileged and not linux.cgroups_path)
-    manager.unprivileged = unprivileged
+    manager = make(spec, places, lenient=unprivileged and not linux.cgroups_path, unprivileged=unprivileged)
     if magic_of is not None:
         manager.magic_of = magic_of
     return manager
 
 
-def _open_v1(spec: Spec, places: list[Place], *, lenient: bool) -> Manager:
+def _open_v1(spec: Spec, places: list[Place], *, lenient: bool, unprivileged: bool) -> Manager:
     from pyrunc.cgroup.limits_v1 import limits_v1
     from pyrunc.cgroup.v1 import ManagerV1
 
@@ -60,11 +59,12 @@ def _open_v1(spec: Spec, places: list[Place], *, lenient: bool) -> Manager:
     if lenient:
         places = [place for place in places if may_make(place)]
     manager = ManagerV1(places, lenient=lenient)
+    manager.unprivileged = unprivileged
     manager.resources = spec.linux.resources
     return manager
 
 
-def _open_v2(spec: Spec, places: list[Place], *, lenient: bool) -> Manager:
+def _open_v2(spec: Spec, places: list[Place], *, lenient: bool, unprivileged: bool) -> Manager:
     from pyrunc.cgroup.limits_v2 import ignored, limits_v2
     from pyrunc.cgroup.v2 import ManagerV2
 
@@ -72,8 +72,13 @@ def _open_v2(spec: Spec, places: list[Place], *, lenient: bool) -> Manager:
     if lenient and not wanted:
         places = [place for place in places if may_make(place)]
     manager = ManagerV2(places, lenient=lenient)
+    manager.unprivileged = unprivileged
     manager.wanted = tuple(sorted(wanted))
     manager.warnings += ignored(spec.linux.resources)
+    if not unprivileged and any(mount.source == "cgroup" for mount in spec.mounts):
+        from pyrunc.cgroup.owner import owner_of
+
+        manager.owner = owner_of(spec)
     return manager
 
 

@@ -26,7 +26,8 @@ BUSY = frozenset({EBUSY, ENOTEMPTY, EEXIST})
 REMOVE_TRIES = 12
 """With pauses that double from a millisecond: two seconds in all."""
 FIRST_PAUSE = 0.001
-_PAGE = 1 << 16
+PAGE = 1 << 16
+"""More than any file of a cgroup gives at once."""
 
 
 def fs_magic(fd: int) -> int:
@@ -86,9 +87,9 @@ def read_at(fd: int, name: str) -> str:
     """Return the contents of a file of a cgroup. Raises OSError."""
     file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
     try:
-        parts = [os.read(file, _PAGE)]
+        parts = [os.read(file, PAGE)]
         while len(parts[-1]) > 0:
-            parts.append(os.read(file, _PAGE))
+            parts.append(os.read(file, PAGE))
     finally:
         os.close(file)
     return b"".join(parts).decode("ascii", "replace")

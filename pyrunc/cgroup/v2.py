@@ -34,6 +34,8 @@ class ManagerV2(Manager):
 
     wanted: tuple[str, ...] = ()
     """Controllers of the limits that are known to be wanted when the cgroup is made."""
+    owner: int | None = None
+    """The user that the cgroup is given to."""
     _controllers: tuple[str, ...] | None = None
 
     def mount_dirs(self) -> dict[str, str] | None:
@@ -62,6 +64,12 @@ class ManagerV2(Manager):
             raise HostError(f'cannot enter cgroupv2 "{rel}" with domain controllers -- it is in {state}')
         if kind == "domain invalid":
             tree.write_at(mount, f"{rel}/cgroup.type", "threaded")
+
+    def _prepare(self) -> None:
+        if self.owner is not None and self.places:
+            from pyrunc.cgroup.owner import give
+
+            give(self.fd_of(self.places[0]), self.owner)
 
     def _drop_or_raise(self, place: Place, verb: str, error: OSError) -> None:
         if self.lenient and error.errno in FORBIDDEN and self.wanted:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pyrunc import host
 from pyrunc.cgroup import from_state, is_frozen
 from pyrunc.cgroup.manager import Place
 from pyrunc.cgroup.v2 import ManagerV2
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     import subprocess
 
     from conftest import Fake
-
-    from pyrunc.host import CgroupLayout
 
 R = "linux.resources"
 
@@ -263,10 +262,11 @@ def test_root_is_told(closed: Fake) -> None:
 
 
 @pytest.fixture
-def unified(layout: CgroupLayout) -> ManagerV2:
+def unified() -> ManagerV2:
     """Return the manager of a cgroup that is made in the unified hierarchy."""
-    if layout.v2 is None:
-        pytest.skip("needs a cgroup2 mount")
+    layout = host.probe().cgroup
+    if os.geteuid() != 0 or layout.v2 is None:
+        pytest.skip("needs real root and a cgroup2 mount")
     rel = f"pyrunc-test-{os.getpid()}-{time.monotonic_ns()}/c"
     mount = layout.v2.mountpoint
     return ManagerV2([Place((), f"{mount}/{rel}", mount, rel)])

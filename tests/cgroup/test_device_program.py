@@ -175,7 +175,7 @@ def cgroup() -> Iterator[int]:
     """Return an open cgroup of cgroup2, which needs no controller for this."""
     layout = host.probe().cgroup
     if os.geteuid() != 0 or layout.v2 is None:
-        pytest.skip("needs root and a cgroup2 mount")
+        pytest.skip("needs real root and a cgroup2 mount")
     path = Path(layout.v2.mountpoint, f"pyrunc-test-{os.getpid()}-{time.monotonic_ns()}")
     path.mkdir()
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -244,7 +244,7 @@ def test_of_several_programs_none_stays(cgroup: int) -> None:
 @given(st.lists(RULE, max_size=8))
 def test_the_verifier_takes_any_rules(rules: list[DeviceRule]) -> None:
     if os.geteuid() != 0:
-        pytest.skip("needs root and a cgroup2 mount")
+        pytest.skip("needs real root and a cgroup2 mount")
     try:
         os.close(bpf.load(v2.program(v2.matches(rules))))
     except PermissionError:

@@ -1,0 +1,238 @@
+#!/usr/bin/env python3
+"""Run tests in a virtual machine: cgroup v2 alone, under systemd, with a kernel of its own. As root; see `make test-vm`.
+
+Usage: run.py [--full] [--shell COMMAND]
+
+tests/vm/image makes the machine. pyrunc is built in its root file system, since a compiler is slow in an emulated machine, and
+goes in on a second disk with the checkout; the results come back on that. Its console is shown: pytest in its own words.
+
+  VM_ACCEL    the accelerator of qemu; default kvm if a kernel starts with it, else tcg
+  VM_TIMEOUT  seconds until the machine is given up; default 1080
+  VM_CPUS, VM_MEMORY  default 2, and 2048 MiB
+  VM_ROOT, VM_SPEC    arguments of the two runs of pytest, in place of the chosen ones
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TOP = HERE.parent.parent
+WORK = TOP / "build" / "vm"
+RESULTS = ("tests.xml", "spec-tests.xml")
+EXIT = "pyrunc-vm: exit "
+TCG = "tcg,thread=multi"
+TCG_CPU = "max,cx16=off"  # with cx16 qemu 7.2 fails an assertion of its own
+
+CHOSEN_ROOT = "tests/cgroup tests/host"
+CHOSEN_SPEC = "test_cgroups.py test_devices.py test_lifecycle.py test_exec.py test_rootless.py"
+
+GO = """\
+#!/bin/bash
+# Written by tests/vm/run.py
+cd /src
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 TERM=dumb COLUMNS=120
+export CI=true PYTHONDONTWRITEBYTECODE=1 RUNTIME={runtime}
+mount -t tmpfs tmpfs /tmp
+chmod 755 /src
+echo "kernel $(uname -r), $(systemctl --version | head -n 1), $(stat -fc %T /sys/fs/cgroup), $(systemctl is-system-running)"
+systemctl --failed --no-legend
+{commands}
+exit $status
+"""
+
+
+def fail(text: str) -> None:
+    sys.exit(f"tests/vm/run.py: {text}")
+
+
+def sh(*words: str | Path, **more: object) -> None:
+    done = subprocess.run([str(word) for word in words], check=False, **more)  # type: ignore[call-overload]
+    if done.returncode:
+        fail(f"{shlex.join(map(str, words))}: exit status {done.returncode}")
+
+
+def make_image() -> Path:
+    done = subprocess.run([HERE / "image"], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return Path(done.stdout.strip())
+
+
+def make_source(image: Path, go: str) -> Path:
+    """Copy what git knows or would take, build pyrunc in it by the machine's own compiler, and make a disk of it."""
+    source = WORK / "src"
+    shutil.rmtree(source, ignore_errors=True)
+    source.mkdir(parents=True)
+    listing = ["git", "-c", f"safe.directory={TOP}", "ls-files", "-co", "--exclude-standard", "-z"]
+    names = subprocess.run(listing, cwd=TOP, check=True, stdout=subprocess.PIPE).stdout
+    there = b"\0".join(
+        name for name in names.split(b"\0") if name and os.path.lexists(TOP / os.fsdecode(name))
+    )
+    pack = subprocess.Popen(
+        ["tar", "-c", "--null", "-T", "-"], cwd=TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    unpack = subprocess.Popen(["tar", "-x"], cwd=source, stdin=pack.stdout)
+    assert pack.stdin is not None
+    pack.stdin.write(there)
+    pack.stdin.close()
+    if pack.wait() or unpack.wait():
+        fail("cannot copy the checkout")
+    sh("tar", "-xf", image / "venv.tar", "-C", source)
+    install = "/src/.venv/bin/pip install -q --no-index --no-build-isolation --no-deps --disable-pip-version-check /src"
+    inside = f'mount --bind "$1" "$2/src" && exec chroot "$2" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin {install}'
+    with (WORK / "build.log").open("w") as log:
+        sh("unshare", "-m", "--propagation", "private", "sh", "-c", inside, "sh", source, image / "tree",
+           stdout=log, stderr=subprocess.STDOUT)  # fmt: skip
+    for made in (*source.glob("build/lib*"), *source.glob("build/temp*"), *source.glob("build/bdist*")):
+        shutil.rmtree(made)
+    (source / "build/vm").mkdir(parents=True, exist_ok=True)
+    (source / "build/vm/go").write_text(go)
+    (source / "build/vm/go").chmod(0o755)
+    disk = WORK / "src.ext4"
+    disk.unlink(missing_ok=True)
+    sh("truncate", "-s", "1G", disk)
+    sh("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-E", "root_owner=0:0", "-d", source, disk)
+    return disk
+
+
+def commands(args: argparse.Namespace) -> str:
+    """Return what the machine does: the last failure is its status."""
+    if args.shell:
+        return f"{args.shell}\nstatus=$?"
+    root, spec = (
+        ("tests", "spec-tests")
+        if args.full
+        else (CHOSEN_ROOT, " ".join(f"spec-tests/{name}" for name in CHOSEN_SPEC.split()))
+    )
+    root, spec = os.environ.get("VM_ROOT", root), os.environ.get("VM_SPEC", spec)
+    lines = ["status=0", "bundles/make-rootfs bundles/rootfs >/dev/null || status=1"]
+    if root:
+        lines.append(
+            f".venv/bin/pytest -m 'not lint and not engines' --junitxml=build/vm/tests.xml {root} || status=$?"
+        )
+    if spec:
+        lines.append(f".venv/bin/pytest --junitxml=build/vm/spec-tests.xml {spec} || status=$?")
+    return "\n".join(lines)
+
+
+def qemu(image: Path, disk: Path, accel: str) -> list[str]:
+    words = ["qemu-system-x86_64", "-accel", accel, "-cpu", TCG_CPU if accel.startswith("tcg") else "host"]
+    words += ["-smp", os.environ.get("VM_CPUS", "2"), "-m", os.environ.get("VM_MEMORY", "2048")]
+    words += ["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-nic", "none"]
+    words += ["-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd")]
+    words += [
+        "-append",
+        "console=ttyS0 quiet panic=-1 systemd.show_status=false systemd.unified_cgroup_hierarchy=1",
+    ]
+    words += ["-drive", f"file={image / 'root.ext4'},format=raw,if=virtio,snapshot=on"]
+    return [*words, "-drive", f"file={disk},format=raw,if=virtio,cache=unsafe"]
+
+
+def works(accel: str, image: Path) -> bool:
+    """Tell whether a kernel starts with an accelerator: /dev/kvm may be there and not work (nested, or emulated itself)."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    words = [
+        "qemu-system-x86_64",
+        "-accel",
+        accel,
+        "-cpu",
+        "host",
+        "-m",
+        "256",
+        "-nodefaults",
+        "-display",
+        "none",
+    ]
+    words += [
+        "-serial",
+        "stdio",
+        "-no-reboot",
+        "-kernel",
+        str(image / "vmlinuz"),
+        "-append",
+        "console=ttyS0 panic=-1",
+    ]
+    try:
+        done = subprocess.run(words, capture_output=True, timeout=20, stdin=subprocess.DEVNULL, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return b"Linux version" in done.stdout
+
+
+def boot(words: list[str]) -> int:
+    """Run the machine until it switches itself off, showing its console; return the status that it told."""
+    limit = int(os.environ.get("VM_TIMEOUT", "1080"))
+    status = None
+    with (WORK / "console.log").open("w") as log:
+        machine = subprocess.Popen(
+            ["timeout", "-k", "5", str(limit), *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace", bufsize=1,
+        )  # fmt: skip
+        assert machine.stdout is not None
+        for line in machine.stdout:
+            told = line.replace("\r", "")
+            log.write(told)
+            sys.stdout.write(told)
+            sys.stdout.flush()
+            if EXIT in told:
+                status = int(told.partition(EXIT)[2].split()[0])
+        code = machine.wait()
+    if code == 124:
+        fail(
+            f"the machine was not done after {limit} seconds (VM_TIMEOUT); its console: {WORK / 'console.log'}"
+        )
+    if status is None:
+        fail(
+            f"the machine did not come to its end (qemu: exit status {code}); its console: {WORK / 'console.log'}"
+        )
+    assert status is not None
+    return status
+
+
+def fetch(disk: Path) -> None:
+    """Take the results off the disk, by e2fsprogs, so that nothing needs to be mounted."""
+    for name in RESULTS:
+        (WORK / name).unlink(missing_ok=True)
+        subprocess.run(
+            ["debugfs", "-R", f"dump build/vm/{name} {WORK / name}", disk], capture_output=True, check=False
+        )
+        if (WORK / name).exists() and not (WORK / name).stat().st_size:
+            (WORK / name).unlink()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument(
+        "--full", action="store_true", help="the whole suites, which takes an emulated machine an hour"
+    )
+    parser.add_argument("--shell", metavar="COMMAND", help="run this instead of tests")
+    args = parser.parse_args()
+    if os.geteuid() != 0:
+        fail("needs root, to build in the machine's root file system")
+    for tool in ("qemu-system-x86_64", "mke2fs", "debugfs"):
+        if not shutil.which(tool):
+            fail(f"needs {tool}: apt-get install qemu-system-x86 e2fsprogs")
+    WORK.mkdir(parents=True, exist_ok=True)
+    image = make_image()
+    accel = os.environ.get("VM_ACCEL") or ("kvm" if works("kvm", image) else TCG)
+    runtime = os.environ.get("VM_RUNTIME", "/src/.venv/bin/pyrunc")
+    disk = make_source(image, GO.format(runtime=runtime, commands=commands(args)))
+    began = time.monotonic()
+    print(f"boot {image.name} with {accel}", flush=True)
+    status = boot(qemu(image, disk, accel))
+    fetch(disk)
+    print(f"{time.monotonic() - began:.0f} s in the machine")
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
