@@ -55,6 +55,10 @@ before the container's id. With --process there is no command.""",
 }
 
 DESCRIPTIONS: dict[str, str] = {
+    "check": """\
+The check command looks at kernel, namespaces, cgroups, user ids, capabilities, security
+modules, seccomp and criu, and tells what a container can have here, what not, and why. It
+changes nothing, and fails only when there can be no containers at all.""",
     "create": """\
 The create command makes the container of a bundle and stops before its program,
 which "start" then runs. What the configuration says at this moment counts; later
@@ -92,7 +96,8 @@ The pause command freezes the container's cgroup: its processes do nothing until
     "plan": """\
 The plan command prints, without doing anything, each operation that the
 container's process would perform, one a line, with the place in the configuration
-that it comes from.""",
+that it comes from. With --plan-diff it shows the lines in which the plans of two bundles
+differ, and fails when there are any.""",
     "ps": """\
 The ps command runs the host's ps(1) and shows what it says about the processes of
 the container. With --format json it shows their process ids alone.""",

@@ -137,6 +137,7 @@ HAND_ON = frozenset({"exec", "ps"})
 """Commands whose arguments are another program's, with that program's options: ours end at the first argument."""
 
 COMMANDS: dict[str, Command] = {
+    "check": ("", 0, 0, "show what this host can and cannot do for containers, and why", (FORMAT,)),
     "create": (ID, 1, 1, "create a container", CREATE),
     "completion": ("<shell> [words]", 1, ANY, "print the completion script of a shell", ()),
     "delete": (
@@ -169,6 +170,7 @@ COMMANDS: dict[str, Command] = {
             CONFIG,
             ("host", "", "str", "", "FILE", "compile for the host that is recorded in this file"),
             ("save-host", "", "str", "", "FILE", "record this host in a file"),
+            ("plan-diff", "", "str", "", "DIR", "show only what differs from the plan of this other bundle"),
             NO_PIVOT,
             NO_NEW_KEYRING,
             PRESERVE_FDS,

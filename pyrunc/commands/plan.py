@@ -26,7 +26,11 @@ def run(args: Args) -> int:
     from pyrunc.plan.render import render, to_json
 
     here = _host(str(args.options["host"] or ""))
-    prepared = prepare(_request(args), here)
+    bundle = os.path.abspath(args.positionals[0] if args.positionals else ".")
+    other = str(args.options["plan-diff"] or "")
+    if other:
+        return _diff(args, os.path.abspath(other), bundle, here)
+    prepared = prepare(_request(args, bundle), here)
     save = str(args.options["save-host"] or "")
     if save:
         _write(save, json.dumps(host.to_dict(prepared.host), indent=2) + "\n")
@@ -37,14 +41,25 @@ def run(args: Args) -> int:
     return 0
 
 
-def _request(args: Args) -> Request:
-    """Return the request that `create` would have; a given bundle becomes the current directory, as there."""
+def _diff(args: Args, one: str, other: str, here: Host | None) -> int:
+    """Print what the plan of bundle `other` does otherwise than that of `one`; return 1 when it does, as diff(1)."""
+    from pyrunc.commands.look import is_coloured, paint
+    from pyrunc.plan.diff import diff
+
+    plans = [prepare(_request(args, bundle), here).plan for bundle in (one, other)]
+    colours = {"-": "red", "+": "green"} if is_coloured() else {}
+    lines = diff(plans[0], plans[1], (one, other))
+    write("".join([paint(line, colours.get(line[0], "")) + "\n" for line in lines]))
+    return 1 if lines else 0
+
+
+def _request(args: Args, bundle: str) -> Request:
+    """Return the request that `create` would have; the bundle becomes the current directory, as there."""
     config = path_of(args, "config") or CONFIG
-    if args.positionals:
-        try:
-            os.chdir(args.positionals[0])
-        except OSError as error:
-            raise UsageError(f"chdir {args.positionals[0]}: {strerror(error.errno or 0)}") from None
+    try:
+        os.chdir(bundle)
+    except OSError as error:
+        raise UsageError(f"chdir {bundle}: {strerror(error.errno or 0)}") from None
     preserve = args.options["preserve-fds"]
     assert isinstance(preserve, int)
     return Request(
