@@ -42,6 +42,9 @@ for the script, what could stand for the last of them.""",
 before the container's id. With --process there is no command.""",
     "kill": f'{CONTAINER_ID[:-1]}, and\n"[signal]" is a number or a name such as KILL or SIGKILL.',
     "list": 'The root is given by the global option "--root".',
+    "mounts": f"""\
+{CONTAINER_ID[:-1]}, and
+"<file>" is JSON with an array "mounts" as in config.json; - is standard input.""",
     "pause": CONTAINER_ID,
     "plan": 'Where "[bundle]" is the path of the bundle (default: the current directory).',
     "ps": f'{CONTAINER_ID[:-1]}, and\n"[ps options]" are options of ps(1) (default: -ef).',
@@ -90,6 +93,10 @@ without its own pid namespace is killed as a whole by KILL.""",
     "list": """\
 The list command shows each container with its process id, status, bundle, time of
 creation and owner.""",
+    "mounts": """\
+The mounts command adds bind mounts and new file systems to a container, or unmounts what
+lies at their destinations. The container is frozen for a moment while something is
+removed. What it adds goes with the container; no file says that it is there.""",
     "pause": """\
 The pause command freezes the container's cgroup: its processes do nothing until
 "resume", and notice nothing. "list" then shows the container as paused.""",

@@ -162,6 +162,10 @@ COMMANDS: dict[str, Command] = {
         "", 0, 0, "list the containers below the root",
         (FORMAT, ("quiet", "q", "bool", False, "", "show only the ids")),
     ),
+    "mounts": (
+        f"add|remove {ID} <file>", 3, 3,
+        "add mounts to a container that lives, or remove them", (),
+    ),
     "pause": (ID, 1, 1, "stop all processes of a container where they stand", ()),
     "plan": (
         "[bundle]", 0, 1, "show what would be asked of the kernel for a bundle",

@@ -47,7 +47,7 @@ TABLES: dict[str, Flags] = {
         )
     ),
     "filter": ((1, "TSYNC"), (2, "LOG"), (4, "SPEC_ALLOW"), (8, "NEW_LISTENER"), (32, "WAIT_KILLABLE_RECV")),
-    "umount": ((kernel.MNT_DETACH, "DETACH"),),
+    "umount": ((kernel.MNT_DETACH, "DETACH"), (kernel.UMOUNT_NOFOLLOW, "NOFOLLOW")),
 }  # fmt: skip
 
 VALUES: dict[str, Mapping[int, str]] = {
