@@ -122,3 +122,20 @@ def test_monitoring_group(runtime, bundle):
     c.stop()
     assert c.delete().code == 0
     assert not (TOP / "mon_groups" / c.id).exists()
+
+
+@req("CLI-UPDATE-7", "CLI-EVENTS-1")
+@with_resctrl
+def test_update_and_events(runtime, bundle):
+    root = next((line for line in (line_of(TOP, "L3"), line_of(TOP, "MB")) if line), "")
+    option = "--l3-cache-schema" if root.startswith("L3:") else "--mem-bw-schema"
+    key = "l3_cache_schema" if root.startswith("L3:") else "mem_bw_schema"
+    c = runtime.running(bundle.set("linux.intelRdt", {}).probe("hold"))
+    smaller = root.replace(root.rpartition("=")[2], "1" if option == "--l3-cache-schema" else "10")
+    runtime.ok("update", option, smaller, c.id)
+    told = runtime.ok("events", "--stats", c.id).json()["data"]["intel_rdt"]
+    assert told[key].rpartition("=")[2].lstrip("0") in {"1", "10"}
+    assert told[f"{key}_root"].replace(" ", "") == root.replace(" ", "")
+    other = runtime.running(runtime.bundle().probe("hold"))
+    said = runtime.fails("update", option, smaller, other.id).err
+    assert "updating a non-existent Intel RDT configuration is not supported" in said

@@ -40,10 +40,22 @@ def run(args: Args) -> int:
             raise StateError(f"container with id {name} is not running")
         show = _shower(name)
         if args.options["stats"]:
-            show("stats", stats_of(entry.manager()))
+            show("stats", all_stats(entry, entry.manager()))
         else:
             Watch(entry, interval / SECOND, show).run()
     return 0
+
+
+def all_stats(entry: Entry, manager: Manager) -> dict[str, object]:
+    """Return what runc's events have: the cgroup's, and where the container is in a class of resctrl, that class's."""
+    found = stats_of(manager)
+    group, _made = entry.read_groups()
+    if group:
+        from pyrunc.cgroup.resctrl_use import stats
+        from pyrunc.host import find_resctrl
+
+        found["intel_rdt"] = stats(find_resctrl(), group, entry.name)
+    return found
 
 
 def _shower(name: str) -> Show:
@@ -66,6 +78,7 @@ class Watch:
     """A container under watch, until it ends or its cgroup is gone."""
 
     def __init__(self, entry: Entry, interval: float, show: Show) -> None:
+        self.entry = entry
         self.manager: Manager = entry.manager()
         self.interval = interval
         self.show = show
@@ -109,7 +122,7 @@ class Watch:
 
     def _show_stats(self) -> None:
         try:
-            self.show("stats", stats_of(self.manager))
+            self.show("stats", all_stats(self.entry, self.manager))
         except OpError as error:
             if not self._is_over():  # else it ended while we read
                 log.warning(str(error))

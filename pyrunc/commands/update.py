@@ -7,7 +7,7 @@ from errno import ENOENT
 from pyrunc import _os as os
 from pyrunc import log
 from pyrunc.cgroup.update import apply_update, merge
-from pyrunc.errors import Fault, HostError, OpError, SpecError, StateError, UsageError
+from pyrunc.errors import Fault, HostError, OpError, PyruncError, SpecError, StateError, UsageError
 from pyrunc.spec.fold import fold_keys
 from pyrunc.spec.jsontext import dumps, loads, shown
 from pyrunc.spec.parse import reader_of
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 AT = "resources"
 RESOURCES = "resources.json"
 """In the state directory: `linux.resources` after the last update."""
-RESCTRL = "/sys/fs/resctrl/info"
 RDT = (
     ("l3-cache-schema", "L3", "Intel RDT/CAT: l3 cache schema is not enabled"),
     ("mem-bw-schema", "MB", "Intel RDT/MBA: memory bandwidth schema is not enabled"),
@@ -37,16 +36,53 @@ RDT = (
 def run(args: Args) -> int:
     """Change the limits. Raises StateError for a stopped container; after any error the limits are as before."""
     with open_root(args).open(args.positionals[0]) as entry:
-        change = read_change(args.options)
+        change, schemas = read_change(args.options), read_schemas(args.options)
         lock(entry)
         if entry.status() == "stopped":
             raise StateError(NOT_RUNNING)
         stored = stored_resources(entry)
         merged = merge(stored, change)
         old = parse_resources({key: value for key, value in stored.items() if key != "devices"})
-        apply_update(entry.manager(), old, parse_resources(merged))
+        new = parse_resources(merged)
+        if schemas:
+            _apply_with_schemas(entry, schemas, old, new)
+        else:
+            apply_update(entry.manager(), old, new)
         entry.write(RESOURCES, dumps(merged).encode("utf-8", "surrogateescape"))
     return 0
+
+
+def _apply_with_schemas(entry: Entry, schemas: list[str], old: Resources, new: Resources) -> None:
+    """Change the class of resctrl, too; it is changed back when a limit cannot be set."""
+    from pyrunc.cgroup import resctrl_use
+
+    group, _made = entry.read_groups()
+    if not group:
+        raise StateError("updating a non-existent Intel RDT configuration is not supported")
+    before = resctrl_use.change(group, schemas)
+    try:
+        apply_update(entry.manager(), old, new)
+    except PyruncError:
+        resctrl_use.change(group, before)
+        raise
+
+
+def read_schemas(options: dict[str, Any]) -> list[str]:
+    """Return the lines for resctrl that the options give. Raises HostError where it is not there, UsageError."""
+    lines = []
+    for option, directory, text in RDT:
+        line = str(options[option])
+        if not line:
+            continue
+        from pyrunc.host import find_resctrl
+
+        root = find_resctrl()
+        if not (root and os.path.exists(f"{root}/info/{directory}")):
+            raise HostError(text)
+        if not line.startswith(f"{directory}:") or "\n" in line:
+            raise UsageError(f'invalid value for {option}: must be one line that starts with "{directory}:"')
+        lines.append(line)
+    return lines
 
 
 def read_change(options: dict[str, Any]) -> dict[str, Any]:
@@ -56,11 +92,6 @@ def read_change(options: dict[str, Any]) -> dict[str, Any]:
     else:
         change = from_options(options)
         parse_resources(change)
-    for option, directory, text in RDT:
-        if options[option]:
-            if not os.path.exists(f"{RESCTRL}/{directory}"):
-                raise HostError(text)
-            raise UsageError(f"--{option} is not supported by this version of pyrunc")
     memory = change.get("memory", {})
     if any(memory.pop(key, None) for key in ("kernel", "kernelTCP")):
         log.warning("Kernel memory settings are ignored and will be removed")
