@@ -7,6 +7,7 @@ import os
 import pathlib
 
 import pytest
+from lib.runtime import poll
 
 req = pytest.mark.req
 
@@ -86,6 +87,26 @@ def test_links_of_the_container_lead_nowhere_else(runtime, bundle, data):
     refused = mounts(runtime, "remove", c, {"destination": "/proclink/kcore"})
     assert refused.code == 1
     assert "mounts[0].destination" in refused.err
+    assert inside(runtime, c, "/bin/cat", "/proc/kcore").out == ""
+    assert c.status == "running"
+
+
+SWAPPER = """\
+for name in mkdir mv ln rm; do alias $name="/bin/busybox $name"; done
+mkdir -p /a/kcore
+while :; do mv /a /b; ln -s /proc /a; rm /a; mv /b /a; done"""
+
+
+@req("CLI-CRUN-5", "T11")
+def test_a_path_that_changes_all_the_time(runtime, bundle):
+    """umount2(2) takes a path: nothing may swap a part of it for a link behind the look at it."""
+    if runtime.raw("help", "mounts").out.count("mounts") == 0:
+        pytest.skip("needs a runtime with mounts")
+    bundle.set("linux.maskedPaths", ["/proc/kcore"]).args("/bin/sh", "-c", SWAPPER)
+    c = runtime.running(bundle)
+    assert poll((bundle.rootfs / "a").is_symlink)
+    for _ in range(25):
+        assert mounts(runtime, "remove", c, {"destination": "/a/kcore"}).code == 1
     assert inside(runtime, c, "/bin/cat", "/proc/kcore").out == ""
     assert c.status == "running"
 
