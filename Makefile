@@ -16,6 +16,8 @@ PYTHON  ?=
 RUNTIME ?= pyrunc
 # a name is looked up in PATH, as $RUNTIME of the suite is; ours need not be there
 RUNTIME_PATH = $(if $(filter pyrunc,$(RUNTIME)),$(CURDIR)/.venv/bin/pyrunc,$(RUNTIME))
+# the page whose matrix of engines and actions `make test-engines` writes
+MATRIX  ?= docs/engines.md
 SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo)
 AS_ROOT := $(if $(SUDO),sudo --preserve-env)
 LOGS    := build/log
@@ -56,7 +58,7 @@ conformance: deps-test build extra-test
 
 test-engines: deps-engines build extra-test
 	@echo 'tests/engines'
-	@$(AS_ROOT) .venv/bin/pytest -m engines tests/engines --matrix docs/engines.md $(PYTEST_ARGS)
+	@$(AS_ROOT) .venv/bin/pytest -m engines tests/engines --matrix $(MATRIX) $(PYTEST_ARGS)
 
 test-vm: deps-vm
 	@$(AS_ROOT) python3 tests/vm/run.py $(VM_ARGS)
