@@ -27,14 +27,18 @@ def open_manager(
     *,
     rootless: bool = False,
     in_userns: bool = False,
+    systemd: bool = False,
     magic_of: MagicOf | None = None,
 ) -> Manager:
     """Return the manager of a container that is to be made; nothing is written yet.
 
     `name` is the container's id. `rootless` and `in_userns` make it tolerant: a container that asks for no
-    path and for no limit goes without a cgroup where the caller may not make one. `magic_of` is for tests.
+    path and for no limit goes without a cgroup where the caller may not make one. With
+    `systemd` that makes the cgroup. `magic_of` is for tests.
     Raises SpecError for a path or resources that no such host can have, HostError where pyrunc cannot.
     """
+    if systemd:
+        return _open_systemd(layout, spec, name, user=os.geteuid() != 0 or in_userns)
     from pyrunc.cgroup.manager import Place
     from pyrunc.cgroup.paths import join, locate
 
@@ -75,11 +79,28 @@ def _open_v2(spec: Spec, places: list[Place], *, lenient: bool, unprivileged: bo
     manager.unprivileged = unprivileged
     manager.wanted = tuple(sorted(wanted))
     manager.warnings += ignored(spec.linux.resources)
-    if not unprivileged and any(mount.source == "cgroup" for mount in spec.mounts):
-        from pyrunc.cgroup.owner import owner_of
-
-        manager.owner = owner_of(spec)
+    if not unprivileged:
+        manager.owner = _owner(spec)
     return manager
+
+
+def _open_systemd(layout: CgroupLayout, spec: Spec, name: str, *, user: bool) -> Manager:
+    from pyrunc.cgroup.limits_v2 import ignored
+    from pyrunc.cgroup.systemd import open_scope
+
+    manager = open_scope(layout, spec, name, user=user)
+    manager.warnings += ignored(spec.linux.resources)
+    if not user:
+        manager.owner = _owner(spec)
+    return manager
+
+
+def _owner(spec: Spec) -> int | None:
+    if not any(mount.source == "cgroup" for mount in spec.mounts):
+        return None
+    from pyrunc.cgroup.owner import owner_of
+
+    return owner_of(spec)
 
 
 def may_make(place: Place) -> bool:
@@ -100,6 +121,8 @@ def from_state(
     from pyrunc.cgroup.manager import Place
 
     created = list(created)
+    if created and created[0].startswith("systemd"):
+        return _of_scope(paths, created)
     controllers: dict[str, list[str]] = {}
     for name, path in paths.items():
         controllers.setdefault(path, []).extend([name] if name else [])
@@ -109,6 +132,19 @@ def from_state(
     manager = _driver(unified=set(paths) == {""})(places, created=created)
     if magic_of is not None:
         manager.magic_of = magic_of
+    return manager
+
+
+def _of_scope(paths: Mapping[str, str], created: list[str]) -> Manager:
+    from pyrunc.cgroup.manager import Place
+    from pyrunc.cgroup.systemd import ManagerSystemd, check_path, find_unit
+
+    path = paths.get("", "")
+    _check_path(path)
+    check_path(path)
+    manager = ManagerSystemd([Place((), path)], created=created)
+    manager.name, manager.user = find_unit(created)
+    manager.unprivileged = manager.user
     return manager
 
 

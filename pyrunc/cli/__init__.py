@@ -143,8 +143,6 @@ def _check_globals(args: Args) -> None:
     manager = given["cgroup-manager"]
     if manager not in CHOICES["cgroup-manager"]:
         raise UsageError(f"invalid cgroup-manager: {manager}: expected cgroupfs, systemd or disabled")
-    if given["systemd-cgroup"] or manager == "systemd":
-        raise UsageError("the systemd cgroup driver is not supported by this version of pyrunc")
     if given["rootless"] not in ("auto", *TRUE, *FALSE):
         raise UsageError(f"invalid rootless: {given['rootless']}: expected true, false or auto")
 

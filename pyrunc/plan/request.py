@@ -67,6 +67,8 @@ class Request:
     """Descriptors 3 .. 3+n-1 go into the container."""
     cgroups: bool = True
     """False: no cgroup is made or joined (--cgroup-manager disabled)."""
+    systemd: bool = False
+    """systemd makes the cgroup (--systemd-cgroup)."""
     lenient_cgroups: bool = False
     """Go without a cgroup where the caller may not make one and the config asks for none (--rootless)."""
     rootless: bool = False

@@ -91,7 +91,12 @@ def prepare(request: Request, on: Host | None = None) -> Prepared:
     TRACE.phase("probe the host")
     layout = here.cgroup if request.cgroups else CgroupLayout("none")
     manager = open_manager(
-        layout, spec, request.id, rootless=request.lenient_cgroups, in_userns=here.in_userns
+        layout,
+        spec,
+        request.id,
+        rootless=request.lenient_cgroups,
+        in_userns=here.in_userns,
+        systemd=request.systemd,
     )
     manager.skip_devices = (
         not request.cgroups

@@ -55,10 +55,17 @@ def request_of(args: Args, *, wait: bool) -> tuple[Request, Options]:
         notify=f"{args.root}/{args.positionals[0]}/notify" if options.notify else "",
         cache=args.root,
         cgroups=args.globals["cgroup-manager"] != "disabled",
+        systemd=wants_systemd(args),
         lenient_cgroups=is_lenient(args.globals["rootless"]),
         rootless=os.geteuid() != 0,
     )
     return request, options
+
+
+def wants_systemd(args: Args) -> bool:
+    """Tell whether systemd makes the cgroup."""
+    manager = args.globals["cgroup-manager"]
+    return manager == "systemd" or (bool(args.globals["systemd-cgroup"]) and manager != "disabled")
 
 
 def is_lenient(rootless: str) -> bool:

@@ -186,6 +186,7 @@ def missing(fact: str) -> str | None:
             _has_control_file(*argument.split("/")) if "/" in argument else argument in hierarchies()
         ),
         "not-v1": lambda: argument not in hierarchies(),
+        "systemd": lambda: os.path.isdir("/run/systemd/system"),
         "devices": lambda: "devices" in hierarchies() or unified_only(),
         "cpus": lambda: len(os.sched_getaffinity(0)) >= int(argument),
     }
@@ -203,6 +204,7 @@ def missing(fact: str) -> str | None:
         "resctrl": "a processor with resctrl, mounted on /sys/fs/resctrl",
         "net": f"network devices of type {argument} in the kernel",
         "v1": f"cgroup v1 {argument}",
+        "systemd": "systemd as the first process",
         "devices": "cgroup v1 devices or cgroup v2 alone",
         "not-v1": f"that cgroup v1 has no {argument}",
         "cpus": f"{argument} processors",

@@ -172,6 +172,7 @@ class Runtime:
         self.path, self.work, self.tree = path, work, tree
         self.root = work / "root"
         self.calls = itertools.count(1)
+        self.globals: tuple[str, ...] = ()  # options before every command
         self.spawned: list[subprocess.Popen] = []
 
     def bundle(self) -> Bundle:
@@ -232,7 +233,7 @@ class Runtime:
         return Result(list(process.args), code, *text, time.monotonic() - began)
 
     def cmd(self, *args: object, **how: object) -> Result:
-        return self.raw("--root", self.root, *args, **how)
+        return self.raw("--root", self.root, *self.globals, *args, **how)
 
     def ok(self, *args: object, **how: object) -> Result:
         result = self.cmd(*args, **how)

@@ -141,14 +141,6 @@ def test_a_wrong_number_of_arguments(pyrunc: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (
-            ["--systemd-cgroup", "list"],
-            "the systemd cgroup driver is not supported by this version of pyrunc",
-        ),
-        (
-            ["--cgroup-manager=systemd", "list"],
-            "the systemd cgroup driver is not supported by this version of pyrunc",
-        ),
         (["--cgroup-manager=x", "list"], "invalid cgroup-manager: x: expected cgroupfs, systemd or disabled"),
         (["--rootless=x", "list"], "invalid rootless: x: expected true, false or auto"),
         (["--root", "/", "list"], "Option --root argument should not be set to /"),

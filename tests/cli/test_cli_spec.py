@@ -95,7 +95,7 @@ def test_features_tell_what_there_is(pyrunc: Run) -> None:
     linux = features["linux"]
     assert linux["namespaces"] == ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
     assert (linux["capabilities"][0], linux["capabilities"][-1]) == ("CAP_CHOWN", "CAP_CHECKPOINT_RESTORE")
-    assert linux["cgroup"] == {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True}
+    assert linux["cgroup"] == {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
     for name in ("seccomp", "apparmor", "selinux", "intelRdt", "netDevices"):
         assert linux[name]["enabled"] is True
     assert linux["mountExtensions"] == {"idmap": {"enabled": True}}

@@ -32,7 +32,9 @@ TCG = "tcg,thread=multi"
 TCG_CPU = "max,cx16=off"  # with cx16 qemu 7.2 fails an assertion of its own
 
 CHOSEN_ROOT = "tests/cgroup tests/host"
-CHOSEN_SPEC = "test_cgroups.py test_devices.py test_lifecycle.py test_exec.py test_rootless.py"
+CHOSEN_SPEC = (
+    "test_cgroups.py test_devices.py test_lifecycle.py test_exec.py test_rootless.py test_systemd.py"
+)
 
 GO = """\
 #!/bin/bash

@@ -1,0 +1,203 @@
+"""--systemd-cgroup: the container is a scope of systemd's; CG-6, CG-7, and what engines on such hosts rely on."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+
+import pytest
+from lib import host
+from lib.runtime import new_id, poll
+
+req = pytest.mark.req
+pytestmark = pytest.mark.only_if("root", "cgroup-v2", "systemd")
+MIB = 1 << 20
+
+
+def show(unit, *names):
+    """The properties of a unit, as systemctl shows them."""
+    words = ["systemctl", "show", unit, *(f"--property={name}" for name in names)]
+    lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def scopes(name):
+    done = subprocess.run(
+        ["systemctl", "list-units", "--all", "--plain", "--no-legend", f"*{name}*"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split("\n")[:-1]
+
+
+@pytest.fixture(autouse=True)
+def _driver(runtime):
+    runtime.globals = ("--systemd-cgroup",)
+
+
+@pytest.fixture
+def scope(runtime, bundle):
+    """A function that creates a container in system.slice, and returns it with the name of its unit."""
+
+    def make(path="system.slice:{prefix}:{name}"):
+        name = new_id()
+        bundle.set("linux.cgroupsPath", path.format(prefix="st", name=name))
+        bundle.args("/bin/sleep", "60")
+        c = runtime.create(bundle)
+        return c, f"st-{name}.scope"
+
+    return make
+
+
+@req("CG-1", "CG-7")
+def test_the_container_is_a_scope(runtime, scope):
+    c, unit = scope()
+    assert str(host.cgroup_of(c.pid, "")) == f"/sys/fs/cgroup/system.slice/{unit}"
+    shown = show(unit, "ActiveState", "Delegate", "Slice", "Transient", "DefaultDependencies")
+    assert shown == {
+        "ActiveState": "active",
+        "Delegate": "yes",
+        "Slice": "system.slice",
+        "Transient": "yes",
+        "DefaultDependencies": "no",
+    }
+    runtime.globals = ()  # who deletes need not know how it was created
+    runtime.ok("start", c.id)
+    runtime.ok("delete", "--force", c.id)
+    assert scopes(unit) == []
+
+
+@req("CG-4")
+def test_slices_are_expanded(runtime, scope):
+    c, unit = scope("st-a-b.slice:{prefix}:{name}")
+    assert str(host.cgroup_of(c.pid, "")) == f"/sys/fs/cgroup/st.slice/st-a.slice/st-a-b.slice/{unit}"
+    runtime.ok("delete", "--force", c.id)
+    subprocess.run(["systemctl", "stop", "st.slice"], check=True)
+
+
+@req("CG-6")
+def test_without_a_path(runtime, bundle):
+    c = runtime.create(bundle.args("/bin/sleep", "60"))
+    place = host.cgroup_of(c.pid, "")
+    assert place.parent.name == "system.slice"
+    assert place.name.endswith(f"-{c.id}.scope")
+
+
+@req("CG-7")
+@pytest.mark.parametrize(
+    "path", ["/a/b", "a:b", "a.slice:b:c:d", "nope:b:c", "a--b.slice:c:d", "/x.slice:c:d"]
+)
+def test_paths_that_are_none(runtime, bundle, path):
+    runtime.refuses(bundle.set("linux.cgroupsPath", path))
+
+
+@req("ME-1", "CP-1", "CP-3", "PD-1")
+def test_limits_are_known_to_systemd_and_in_the_files(scope, bundle):
+    bundle.set("linux.resources.memory", {"limit": 64 * MIB, "reservation": 32 * MIB, "swap": 96 * MIB})
+    bundle.set("linux.resources.cpu", {"shares": 1024, "quota": 20000, "period": 50000, "cpus": "0"})
+    bundle.set("linux.resources.pids", {"limit": 77})
+    c, unit = scope()
+    wanted = {
+        "MemoryMax": str(64 * MIB), "MemoryLow": str(32 * MIB), "MemorySwapMax": str(32 * MIB), "TasksMax": "77",
+        "CPUQuotaPerSecUSec": "400ms", "CPUQuotaPeriodUSec": "50ms", "AllowedCPUs": "0",
+    }  # fmt: skip
+    assert show(unit, *wanted) == wanted
+    place = host.cgroup_of(c.pid, "")
+    files = {
+        "memory.max": str(64 * MIB),
+        "memory.swap.max": str(32 * MIB),
+        "cpu.max": "20000 50000",
+        "cpuset.cpus": "0",
+    }
+    assert {name: (place / name).read_text().strip() for name in files} == files
+
+
+@req("UN-1")
+def test_unified_over_systemd(scope, bundle):
+    bundle.set("linux.resources.unified", {"memory.high": str(64 * MIB), "pids.max": "55"})
+    _, unit = scope()
+    assert show(unit, "MemoryHigh", "TasksMax") == {"MemoryHigh": str(64 * MIB), "TasksMax": "55"}
+
+
+@req("CLI-UPDATE-1")
+def test_update_tells_systemd(runtime, scope):
+    c, unit = scope()
+    runtime.ok("update", "--memory", "33554432", "--pids-limit", "33", c.id)
+    assert show(unit, "MemoryMax", "TasksMax") == {"MemoryMax": str(32 * MIB), "TasksMax": "33"}
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+    assert (host.cgroup_of(c.pid, "") / "pids.max").read_text().strip() == "33"
+
+
+@req("DA-1", "DA-2")
+def test_devices_outlive_a_reload_of_the_daemon(runtime, scope, bundle):
+    device = {"path": "/dev/kmsg2", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666}
+    bundle.add("linux.devices", device)
+    rules = [
+        {"allow": False, "access": "rwm"},
+        {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "r"},
+    ]
+    bundle.set("linux.resources.devices", rules)
+    c, _ = scope()
+    runtime.ok("start", c.id)
+    for _ in range(2):
+        opened = "exec 3</dev/kmsg2 && exec 3</dev/null && ! (exec 3>/dev/kmsg2) 2>/dev/null"
+        runtime.ok("exec", c.id, "/bin/sh", "-c", opened)
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
+
+
+@req("CLI-IN-1")
+def test_exec_joins_the_scope(runtime, scope, tmp_path):
+    c, _ = scope()
+    runtime.ok("start", c.id)
+    file = tmp_path / "pid"
+    runtime.ok("exec", "--detach", "--pid-file", file, c.id, "/bin/sleep", "60")
+    assert host.cgroup_of(int(file.read_text()), "") == host.cgroup_of(c.pid, "")
+    runtime.ok("kill", c.id, "KILL")
+    poll(lambda: json.loads(runtime.ok("state", c.id).stdout)["status"] == "stopped")
+    runtime.ok("delete", "--force", c.id)
+
+
+@req("CG-8")
+def test_annotations_are_properties(scope, bundle):
+    given = {"TimeoutStopUSec": "uint64 123456789", "CollectMode": "'inactive-or-failed'"}
+    bundle.set("annotations", {f"org.systemd.property.{name}": value for name, value in given.items()})
+    _, unit = scope()
+    assert show(unit, *given) == {"TimeoutStopUSec": "2min 3.456789s", "CollectMode": "inactive-or-failed"}
+
+
+@req("CG-8")
+@pytest.mark.parametrize("annotation", ["TimeoutStopUSec=nope", "X1=true", "NoSuchThing=true"])
+def test_annotations_that_are_none(runtime, bundle, annotation):
+    name, _, value = annotation.partition("=")
+    bundle.set("annotations", {f"org.systemd.property.{name}": value})
+    runtime.refuses(bundle)
+
+
+@req("DE-4")
+def test_a_failed_unit_of_that_name_gives_way(runtime, bundle):
+    name = new_id()
+    words = ["systemd-run", "--scope", f"--unit=st-{name}.scope", "--property=RuntimeMaxSec=1", "sleep", "30"]
+    subprocess.run(words, check=False, capture_output=True)
+    assert poll(lambda: show(f"st-{name}.scope", "ActiveState") == {"ActiveState": "failed"})
+    bundle.set("linux.cgroupsPath", f"system.slice:st:{name}").args("/bin/sleep", "60")
+    c = runtime.create(bundle)
+    assert host.cgroup_of(c.pid, "").name == f"st-{name}.scope"
+
+
+@req("DE-4")
+def test_a_scope_that_is_in_use_is_refused_and_stays(runtime, bundle):
+    name = new_id()
+    unit = f"st-{name}.scope"
+    process = subprocess.Popen(
+        ["systemd-run", "--scope", f"--unit={unit}", "sleep", "60"], stderr=subprocess.DEVNULL
+    )
+    try:
+        assert poll(lambda: show(unit, "ActiveState") == {"ActiveState": "active"})
+        runtime.refuses(bundle.set("linux.cgroupsPath", f"system.slice:st:{name}"))
+        assert show(unit, "ActiveState") == {"ActiveState": "active"}
+        assert pathlib.Path(f"/proc/{process.pid}").exists()
+    finally:
+        subprocess.run(["systemctl", "stop", unit], check=True)
+        process.wait(10)

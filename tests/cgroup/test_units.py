@@ -1,0 +1,190 @@
+"""What systemd is told: places, properties, annotations. Without systemd; spec-tests/test_systemd.py has the real one."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyrunc.cgroup import from_state, units
+from pyrunc.cgroup.bus import addresses, outer_uid
+from pyrunc.cgroup.gvariant import annotated, parse_value
+from pyrunc.cgroup.systemd import ManagerSystemd
+from pyrunc.errors import SpecError, StateError
+from pyrunc.spec.resources import CPU, DeviceRule, Memory, Pids, Resources
+
+R = "linux.resources"
+PATH = "/sys/fs/cgroup/system.slice/pyrunc-x.scope"
+
+
+def rule(
+    allow: bool,
+    type_: str | None = None,
+    major: int | None = None,
+    minor: int | None = None,
+    access: str = "rwm",
+) -> DeviceRule:
+    return DeviceRule(allow=allow, type=type_, major=major, minor=minor, access=access, at=f"{R}.devices[0]")
+
+
+@pytest.mark.parametrize(
+    ("path", "user", "expected"),
+    [
+        (None, False, ("system.slice", "pyrunc-c1.scope")),
+        ("", True, ("user.slice", "pyrunc-c1.scope")),
+        ("a-b.slice:docker:xyz", False, ("a-b.slice", "docker-xyz.scope")),
+        (":docker:xyz", True, ("user.slice", "docker-xyz.scope")),
+        ("-:docker:xyz", False, ("-.slice", "docker-xyz.scope")),
+        ("a.slice::xyz", False, ("a.slice", "xyz.scope")),
+    ],
+)
+def test_places(path: str | None, user: bool, expected: tuple[str, str]) -> None:
+    assert units.parse_place(path, "c1", user=user) == expected
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/a", "a:b", "a.slice:b:", "a:b:c", "a--b.slice:b:c", "-a.slice:b:c", ".slice:b:c", "a.slice:b:c.slice", "a.slice:b/..:c"],
+)  # fmt: skip
+def test_places_that_are_none(path: str) -> None:
+    with pytest.raises(SpecError, match=r"^linux.cgroupsPath: "):
+        units.parse_place(path, "c1", user=False)
+
+
+def test_slices_lie_in_slices() -> None:
+    assert units.expand_slice("a-b-c.slice") == "/a.slice/a-b.slice/a-b-c.slice"
+    assert units.expand_slice("-.slice") == ""
+
+
+def test_limits_are_properties() -> None:
+    resources = Resources(
+        at=R,
+        memory=Memory(limit=100, swap=150, reservation=-1, at=f"{R}.memory"),
+        cpu=CPU(shares=1024, quota=1, period=3000, cpus="0-1,9", at=f"{R}.cpu"),
+        pids=Pids(limit=-1, at=f"{R}.pids"),
+        unified={"memory.high": "7", "memory.max": "1G", "pids.max": "9"},
+    )
+
+    assert dict(units.properties_of(resources, devices=False)) == {
+        "MemoryMax": ("t", 100),
+        "MemorySwapMax": ("t", 50),
+        "MemoryLow": ("t", 2**64 - 1),
+        "MemoryHigh": ("t", 7),
+        "TasksMax": ("t", 9),
+        "CPUWeight": ("t", 100),
+        "CPUQuotaPeriodUSec": ("t", 3000),
+        "CPUQuotaPerSecUSec": ("t", 10000),
+        "AllowedCPUs": ("ay", b"\x03\x02"),
+    }
+
+
+def test_idle_is_a_weight_of_nothing() -> None:
+    resources = Resources(at=R, cpu=CPU(idle=1, at=f"{R}.cpu"))
+
+    assert units.properties_of(resources, devices=False) == [("CPUWeight", ("t", 0))]
+
+
+def test_systemd_allows_at_least_what_the_rules_do() -> None:
+    rules = [
+        rule(True, "c", 9),
+        rule(False),
+        rule(True, "c", 10, 229, "rw"),
+        rule(True, None, 8, None, "r"),
+        rule(True, "b", None, 3),
+    ]
+
+    policy, allowed = units.device_allow([*rules, rule(False, "c", 10, 229, "w")])
+
+    assert policy == "strict"
+    assert allowed[:4] == [("/dev/char/10:229", "rw"), ("block-8", "r"), ("char-8", "r"), ("block-*", "rwm")]
+    assert ("/dev/char/1:3", "rwm") in allowed
+    assert ("char-*", "m") in allowed
+    assert ("char-136", "rwm") in allowed
+    assert ("char-9", "rwm") not in allowed
+
+
+def test_all_devices() -> None:
+    assert units.device_allow([rule(False), rule(True), rule(False, "c", 1, 3)]) == ("auto", [])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("'a\\'b'", ("s", "a'b")),
+        ('"x y"', ("s", "x y")),
+        ("true", ("b", True)),
+        ("5", ("i", 5)),
+        ("-0x10", ("i", -16)),
+        ("1.5", ("d", 1.5)),
+        ("uint64 18446744073709551615", ("t", 2**64 - 1)),
+        ("@t 7", ("t", 7)),
+        ("byte 255", ("y", 255)),
+        ("['a', 'b']", ("as", ["a", "b"])),
+        ("@as []", ("as", [])),
+        ("[[1, 2], [3]]", ("aai", [[1, 2], [3]])),
+        ("[byte 1, 2]", ("ay", b"\x01\x02")),
+        ("objectpath '/a'", ("o", "/a")),
+    ],
+)
+def test_values(text: str, expected: tuple[str, object]) -> None:
+    assert parse_value(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "nope", "[", "['a' 'b']", "[1, 'a']", "5 6", "[]", "byte 256", "uint32 -1", "'a", "@s 5", "{'a': 1}", "1.2.3", "]"],
+)  # fmt: skip
+def test_values_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_value(text)
+
+
+def test_annotations() -> None:
+    given = {
+        "other": "x",
+        "org.systemd.property.TimeoutStopSec": "1.5",
+        "org.systemd.property.KillMode": "'none'",
+    }
+
+    assert annotated(given) == [("TimeoutStopUSec", ("t", 1500000)), ("KillMode", ("s", "none"))]
+
+
+@pytest.mark.parametrize("name", ["ab", "A1B", "Kill.Mode", ""])
+def test_annotations_with_names_that_are_none(name: str) -> None:
+    with pytest.raises(SpecError, match=r"^annotations"):
+        annotated({f"org.systemd.property.{name}": "true"})
+
+
+def test_the_state_knows_the_unit() -> None:
+    manager = from_state({"": PATH}, ["systemd-user:pyrunc-x.scope"])
+
+    assert isinstance(manager, ManagerSystemd)
+    assert (manager.name, manager.user, manager.unprivileged) == ("pyrunc-x.scope", True, True)
+    assert manager.created == manager.expected()
+    assert manager.clone_fd() == -1
+
+
+@pytest.mark.parametrize("path", ["/sys/fs/cgroup/a", "/sys/fs/cgroup/../x.scope", "", "x.scope"])
+def test_a_state_with_a_path_that_is_none(path: str) -> None:
+    with pytest.raises(StateError, match=r"^not the path of a "):
+        from_state({"": path}, ["systemd:x.scope"])
+
+
+def test_whom_systemd_takes_us_for() -> None:
+    assert outer_uid(0, "         0       1000          1\n         1     100000      65536\n") == 1000
+    assert outer_uid(5, "0 0 4294967295\n") == 5
+    assert outer_uid(65534, "0 1000 1\n") == 65534
+
+
+def test_where_systemd_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/x/bus,guid=5;unix:abstract=y;tcp:host=a")
+
+    assert addresses(user=False, uid=0) == [
+        ("/run/dbus/system_bus_socket", True),
+        ("/run/systemd/private", False),
+    ]
+    assert addresses(user=True, uid=7) == [
+        ("\0y", True),
+        ("/x/bus", True),
+        ("/run/user/7/bus", True),
+        ("/run/user/7/systemd/private", False),
+    ]
