@@ -236,7 +236,7 @@ def test_access_is_what_was_allowed(runtime, bundle):
 )
 def test_default_devices_and_no_other(runtime, bundle, rules):
     """Where no list of rules can be read, the container tries: also without any rule in the config."""
-    opened = ("open", "/dev/null", "rw", "open", "/dev/zero", "r", "open", "/dev/tty2", "r")
+    opened = ("open", "/dev/null", "rw", "open", "/dev/zero", "r", "open", "/dev/tty2", "w")
     bundle.add(
         "linux.devices", {"path": "/dev/tty2", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666}
     )

@@ -90,6 +90,7 @@ class Bus:
             raise HostError(f"cannot reach the systemd {who}: {', '.join(tried)}")
         self._parser = Parser()
         self._serial = 0
+        self._subscribed = False
         self._kept: list[Any] = []
         if self._bus:
             self._ask("/org/freedesktop/DBus", "org.freedesktop.DBus", "Hello", "", ())
@@ -108,9 +109,10 @@ class Bus:
 
     def job(self, member: str, signature: str, *body: object) -> str:
         """Call a method that begins a job; return the job's result, "done" or what went wrong, once it has ended."""
-        if self._bus:
+        if self._bus and not self._subscribed:
             self._ask("/org/freedesktop/DBus", "org.freedesktop.DBus", "AddMatch", "s", (JOBS,))
-            self.call("Subscribe")
+            self.call("Subscribe")  # a second time would be an error
+            self._subscribed = True
         path = self.call(member, signature, *body)[0]
         ended = self._until(lambda message: _is_end_of(message, path), f"{member} {body[0]}")
         result: str = ended.body[3]

@@ -59,9 +59,9 @@ def open_scope(layout: CgroupLayout, spec: Spec, name: str, *, user: bool) -> Ma
         ("Delegate", ("b", True)),
         *[(f"{what}Accounting", ("b", True)) for what in ("Memory", "CPU", "IO", "Tasks")],
         ("DefaultDependencies", ("b", False)),
-        *properties_of(linux.resources, devices=not user),
         *annotated(spec.annotations),
     ]
+    manager.limits = properties_of(linux.resources, devices=not user)
     return manager
 
 
@@ -83,6 +83,8 @@ class ManagerSystemd(ManagerV2):
     """It belongs to the caller's own manager."""
     begin: list[Property] | None = None
     """The properties to begin with; None for a scope that is there already."""
+    limits: list[Property] = []
+    """Those for `linux.resources`, whose files are written as well."""
     started = False
 
     def expected(self) -> list[str]:
@@ -134,18 +136,19 @@ class ManagerSystemd(ManagerV2):
             raise HostError(f'error creating systemd unit "{self.name}": got "{result}"')
 
     def _begin(self, bus: Bus, pid: int, properties: list[Property]) -> str:
-        """Start the scope, without the properties that an older systemd does not know: the file is written anyway."""
-        wanted = [("PIDs", ("au", [pid])), *properties]
+        """Start the scope, without the limits that an older systemd does not know: their files are written anyway."""
+        limits = self.limits
         while True:
+            told = [("PIDs", ("au", [pid])), *properties, *limits]
             try:
-                return bus.job("StartTransientUnit", "ssa(sv)a(sa(sv))", self.name, "fail", wanted, [])
+                return bus.job("StartTransientUnit", "ssa(sv)a(sa(sv))", self.name, "fail", told, [])
             except BusError as error:
                 left = [
-                    one for one in wanted if f" {one[0]}," not in str(error)
+                    one for one in limits if f" {one[0]}," not in str(error)
                 ]  # "Cannot set property NAME, or ..."
-                if error.name not in UNKNOWN or len(left) == len(wanted):
+                if error.name not in UNKNOWN or len(left) == len(limits):
                     raise
-                wanted = left
+                limits = left
 
     def _ask(self, member: str, signature: str, *body: object) -> None:
         bus = Bus(user=self.user)
