@@ -50,3 +50,9 @@ def test_no_unfinished_work_and_no_machine_in_the_repo() -> None:
         text = path.read_text(errors="replace")
         for word in words:
             assert word not in text, f"{name}: {word}"
+
+
+def test_every_test_file_has_a_name_of_its_own() -> None:
+    """pytest imports them as top-level modules: two of one name, and it collects neither."""
+    names = [path.name for path in ROOT.glob("tests/**/test_*.py")]
+    assert [name for name in sorted(set(names)) if names.count(name) > 1] == []
