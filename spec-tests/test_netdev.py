@@ -167,6 +167,21 @@ def test_other_addresses_are_left(runtime, bundle, net):
     assert "192.0.2.5" not in json.dumps(inside(c).links()["dev0"])
 
 
+@req("ND-7")
+def test_device_is_left_alone_afterwards(runtime, bundle, net):
+    """What the container does to its device stands: no later command looks after it."""
+    c = runtime.running(devices(bundle, dev0=None).probe("hold"), prefix=net.prefix)
+    inside(c).ip("link", "set", "dev0", "down")
+    inside(c).ip("link", "set", "dev0", "name", "mine", "mtu", "1300")
+    inside(c).ip("address", "add", "192.0.2.9/24", "dev", "mine")
+    before = inside(c).links()
+    for command in ("state", "pause", "resume"):
+        runtime.ok(command, c.id)
+    runtime.ok("exec", c.id, "/probe", "report")
+    assert inside(c).links() == before
+    assert "UP" not in before["mine"]["flags"]
+
+
 @req("ND-1", "ID-1")
 def test_device_with_a_user_namespace(runtime, bundle, net):
     c = runtime.running(devices(bundle.userns(), dev0="eth0").probe("hold"), prefix=net.prefix)
