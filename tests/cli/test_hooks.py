@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import functools
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -109,6 +111,7 @@ def test_only_the_standard_descriptors_are_open(tmp_path: Path) -> None:
 
 LIST_FDS = """
 import os
+import signal
 fds = [fd for fd in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + fd)]
 open("{}", "w").write(" ".join(sorted(fds)))
 """
@@ -194,7 +197,12 @@ def test_nothing_is_left_open() -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_signals_are_as_a_program_expects_them() -> None:
+def test_signals_are_as_a_program_expects_them(request: pytest.FixtureRequest) -> None:
+    # a shell's background job begins with these ignored, and what the caller ignores stays so
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+            request.addfinalizer(functools.partial(signal.signal, number, signal.SIG_IGN))
     # Python ignores SIGPIPE; a hook that inherits that would not end with its reader
     for pattern in ("^SigIgn:.*0000000$", "^SigBlk:.0*$"):  # glibc's own, 32 and 33, it leaves ignored
         run("", path="/bin/grep", args=("grep", "-q", pattern, "/proc/self/status"))

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from subprocess import run
 
+import pyrunc
+
 CLI = [sys.executable, "-m", "pyrunc", "plan"]
 CONFIG = {
     "ociVersion": "1.0.0",
@@ -26,7 +28,7 @@ def bundle(place: Path, config: dict[str, object]) -> Path:
 
 
 def compare(one: Path, other: Path, *words: str) -> tuple[int, list[str]]:
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    env = os.environ | {"PYTHONPATH": str(Path(pyrunc.__file__).parents[1])}
     command = [*CLI, "--plan-diff", one.name, *words, other.name]
     done = run(command, cwd=one.parent, env=env, capture_output=True, text=True, check=False)
     assert done.stderr == ""
