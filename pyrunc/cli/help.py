@@ -33,6 +33,7 @@ ARGUMENTS: dict[str, str] = {
     "completion": """\
 Where "<shell>" is bash, zsh or fish. With "--" and the words of a command line it prints,
 for the script, what could stand for the last of them.""",
+    "checkpoint": CONTAINER_ID,
     "create": NEW_ID,
     "delete": CONTAINER_ID,
     "events": CONTAINER_ID,
@@ -48,6 +49,7 @@ before the container's id. With --process there is no command.""",
     "pause": CONTAINER_ID,
     "plan": 'Where "[bundle]" is the path of the bundle (default: the current directory).',
     "ps": f'{CONTAINER_ID[:-1]}, and\n"[ps options]" are options of ps(1) (default: -ef).',
+    "restore": NEW_ID,
     "resume": CONTAINER_ID,
     "run": NEW_ID,
     "start": CONTAINER_ID,
@@ -62,6 +64,8 @@ DESCRIPTIONS: dict[str, str] = {
 The check command looks at kernel, namespaces, cgroups, user ids, capabilities, security
 modules, seccomp and criu, and tells what a container can have here, what not, and why. It
 changes nothing, and fails only when there can be no containers at all.""",
+    "checkpoint": """\
+The checkpoint command writes a running container to image files, by criu(8), and ends it.""",
     "create": """\
 The create command makes the container of a bundle and stops before its program,
 which "start" then runs. What the configuration says at this moment counts; later
@@ -108,6 +112,9 @@ differ, and fails when there are any.""",
     "ps": """\
 The ps command runs the host's ps(1) and shows what it says about the processes of
 the container. With --format json it shows their process ids alone.""",
+    "restore": """\
+The restore command makes a container of a bundle and brings its processes back from the
+image files that "checkpoint" wrote, by criu(8).""",
     "resume": "The resume command lets the processes of a paused container go on.",
     "run": """\
 The run command creates a container, starts it and waits for it; its exit status

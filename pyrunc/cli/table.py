@@ -131,6 +131,61 @@ EXEC: tuple[Option, ...] = (
     ("no-subreaper", "", "bool", False, "", ""),
 )  # fmt: skip
 
+IMAGES: tuple[Option, ...] = (
+    ("image-path", "", "str", "", "DIR", "directory of criu's image files (default: ./checkpoint)"),
+    ("work-path", "", "str", "", "DIR", "directory of criu's log and other working files"),
+    ("tcp-established", "", "bool", False, "", "allow open TCP connections"),
+    ("ext-unix-sk", "", "bool", False, "", "allow Unix sockets that are connected to the outside"),
+    ("shell-job", "", "bool", False, "", "allow a session or terminal of the outside"),
+    ("file-locks", "", "bool", False, "", "allow file locks"),
+    (
+        "manage-cgroups-mode",
+        "",
+        "str",
+        "",
+        "MODE",
+        "how criu treats cgroups: soft (default), full, strict or ignore",
+    ),
+    ("empty-ns", "", "list", None, "NAMESPACE", "leave a namespace empty (network only)"),
+    ("auto-dedup", "", "bool", False, "", "remove pages of memory that a later image replaces"),
+    ("lazy-pages", "", "bool", False, "", "move memory as it is asked for (userfaultfd)"),
+)
+CHECKPOINT: tuple[Option, ...] = (
+    *IMAGES,
+    ("parent-path", "", "str", "", "DIR", "directory of an earlier --pre-dump, relative to the image path"),
+    ("leave-running", "", "bool", False, "", "let the container go on afterwards"),
+    ("tcp-skip-in-flight", "", "bool", False, "", "leave out TCP connections that are not yet established"),
+    ("link-remap", "", "bool", False, "", "give files without a name one, to be found again"),
+    (
+        "status-fd",
+        "",
+        "int",
+        None,
+        "FD",
+        "descriptor that is written to when criu's server for lazy pages is ready",
+    ),
+    ("page-server", "", "str", "", "ADDRESS:PORT", "send memory to this page server of criu"),
+    ("pre-dump", "", "bool", False, "", "write memory only, and let the container go on"),
+)
+RESTORE: tuple[Option, ...] = (
+    *IMAGES,
+    BUNDLE,
+    ("console-socket", "", "str", "", "PATH", "Unix socket that receives the master end of the terminal"),
+    ("detach", "d", "bool", False, "", "leave the container running in the background"),
+    ("pid-file", "", "str", "", "FILE", "file to write the process id to"),
+    ("no-subreaper", "", "bool", False, "", "do not become the reaper of the container's orphans"),
+    NO_PIVOT,
+    (
+        "lsm-profile",
+        "",
+        "str",
+        "",
+        "TYPE:NAME",
+        "LSM profile to restore with: apparmor:NAME or selinux:LABEL",
+    ),
+    ("lsm-mount-context", "", "str", "", "CONTEXT", "SELinux context of the restored mounts"),
+)
+
 ANY = 1 << 30
 """For `most`, when there may be any number of arguments."""
 HAND_ON = frozenset({"exec", "ps"})
@@ -138,6 +193,7 @@ HAND_ON = frozenset({"exec", "ps"})
 
 COMMANDS: dict[str, Command] = {
     "check": ("", 0, 0, "show what this host can and cannot do for containers, and why", (FORMAT,)),
+    "checkpoint": (ID, 1, 1, "write a running container to files (needs criu)", CHECKPOINT),
     "create": (ID, 1, 1, "create a container", CREATE),
     "completion": ("<shell> [words]", 1, ANY, "print the completion script of a shell", ()),
     "delete": (
@@ -182,6 +238,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "ps": (f"{ID} [ps options]", 1, ANY, "show the processes of a container", (FORMAT,)),
     "resume": (ID, 1, 1, "let the processes of a paused container go on", ()),
+    "restore": (ID, 1, 1, "bring a container back from the files of checkpoint (needs criu)", RESTORE),
     "run": (ID, 1, 1, "create and start a container", RUN),
     "spec": (
         "", 0, 0, "write a new configuration",
@@ -210,6 +267,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "format": ("table", "json"),
     "log-format": ("text", "json"),
     "log-level": ("error", "warning", "debug"),
+    "manage-cgroups-mode": ("soft", "full", "strict", "ignore"),
     "rootless": ("auto", "true", "false"),
     "<shell>": ("bash", "zsh", "fish"),
 }

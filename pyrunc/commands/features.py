@@ -48,7 +48,7 @@ def features() -> dict[str, object]:
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": True},
         },
-        "annotations": {"org.opencontainers.runc.checkpoint.enabled": "false", **_libseccomp()},
+        "annotations": {"org.opencontainers.runc.checkpoint.enabled": "true", **_libseccomp()},
         "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
     }
 

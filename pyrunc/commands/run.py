@@ -18,7 +18,7 @@ def run(args: Args) -> int:
     request, options = request_of(args, wait=False)
     wakeup = -1
     if not args.options["detach"]:
-        wakeup = _prepare_foreground(subreaper=not args.options["no-subreaper"])
+        wakeup = prepare_foreground(subreaper=not args.options["no-subreaper"])
     with creating(args, request, options) as creation:
         talk = creation.build()
         try:
@@ -38,7 +38,8 @@ def run(args: Args) -> int:
     return _foreground(creation, wakeup, keep=bool(args.options["keep"]))
 
 
-def _prepare_foreground(*, subreaper: bool) -> int:
+def prepare_foreground(*, subreaper: bool) -> int:
+    """Get ready to serve a container in the foreground; return the pipe that signals come by."""
     from pyrunc.run.foreground import catch_signals
     from pyrunc.sys import become_subreaper
 
@@ -59,12 +60,12 @@ def _foreground(creation: Creation, wakeup: int, *, keep: bool) -> int:
     TRACE.phase("wait for the program")
     creation.entry.lock()
     if not keep and not creation.entry.is_gone():
-        _destroy(creation)
+        destroy_ended(creation)
     TRACE.phase("destroy")
     return code
 
 
-def _destroy(creation: Creation) -> None:
+def destroy_ended(creation: Creation) -> None:
     """Remove what is left of an ended container; the program's exit code counts for more than a failure here."""
     from pyrunc import log
     from pyrunc.run.destroy import destroy
