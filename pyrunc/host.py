@@ -231,8 +231,8 @@ def _hierarchy(fields: list[bytes], groups: dict[tuple[str, ...], str]) -> Hiera
         controllers = match[0]
     return Hierarchy(
         controllers=controllers,
-        mountpoint=_unescape(fields[4]),
-        root=_unescape(fields[3]),
+        mountpoint=unescape(fields[4]),
+        root=unescape(fields[3]),
         own=groups.get(controllers, "/"),
     )
 
@@ -283,7 +283,7 @@ def _is_hidden(fields: list[bytes], parents: dict[bytes, bytes], covers: dict[by
     return False
 
 
-def _unescape(field: bytes) -> str:
+def unescape(field: bytes) -> str:
     r"""Decode a path of mountinfo: blank, tab, newline and backslash stand as \040, \011, \012 and \134."""
     if b"\\" not in field:
         return os.fsdecode(field)
@@ -298,7 +298,7 @@ def parse_proc_mounts(mountinfo: bytes) -> tuple[str, ...]:
         if b" - proc " in line or b" - sysfs " in line:
             fields = line.split(b" ")
             if fields[3] == b"/":
-                points.append(_unescape(fields[4]))
+                points.append(unescape(fields[4]))
     points.sort(key=lambda point: point.count("/"), reverse=True)
     return tuple(points)
 
@@ -308,7 +308,7 @@ def find_resctrl(proc: str = "/proc") -> str:
     for line in _read(f"{proc}/self/mountinfo").splitlines():
         fields = line.split(b" ")
         if b" - resctrl " in line and fields[3] == b"/":
-            return _unescape(fields[4])
+            return unescape(fields[4])
     return ""
 
 

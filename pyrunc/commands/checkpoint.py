@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pyrunc import log
-from pyrunc.commands.delete import lock
 from pyrunc.errors import StateError
 from pyrunc.run.checkpoint import CHECKPOINTED, Checkpoint
 from pyrunc.run.destroy import destroy
 from pyrunc.state import open_root
+from pyrunc.state.lock import lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ def _mount_v2(c: Context, entry: Mount, options: Options) -> None:
     at = f"{entry.at}.type"
     if c.userns and not c.has("cgroup"):
         assert c.host.cgroup.v2 is not None
-        copy = c.b.clone(CWD, _own_directory(c, c.host.cgroup.v2, ""), at, recursive=True)
+        copy = c.b.clone(CWD, own_directory(c.facts.cgroup_dirs, c.host.cgroup.v2, ""), at, recursive=True)
         set_attributes(c, copy, entry, options)
     else:
         fs = c.b.fsopen("cgroup2", at)
@@ -61,7 +61,9 @@ def _mount_v1(c: Context, entry: Mount, options: Options) -> None:
         if c.has("cgroup"):
             part = _hierarchy(c, hierarchy, at, options)
         else:
-            part = b.clone(CWD, _own_directory(c, hierarchy, hierarchy.mountpoint), at, recursive=True)
+            part = b.clone(
+                CWD, own_directory(c.facts.cgroup_dirs, hierarchy, hierarchy.mountpoint), at, recursive=True
+            )
             b.setattr(part, at, on=HARMLESS | options.mount.on)
         b.move(part, b.mkpath(top, name, at), at)
         for controller in hierarchy.controllers if len(hierarchy.controllers) > 1 else ():
@@ -87,9 +89,9 @@ def _hierarchy(c: Context, hierarchy: Hierarchy, at: str, options: Options) -> S
     return b.fsmount(fs, HARMLESS | options.mount.on, at)
 
 
-def _own_directory(c: Context, hierarchy: Hierarchy, key: str) -> str:
+def own_directory(dirs: dict[str, str] | None, hierarchy: Hierarchy, key: str) -> str:
     """Return the directory of the container's cgroup on the host; the caller's own when no cgroup is made."""
-    made = (c.facts.cgroup_dirs or {}).get(key)
+    made = (dirs or {}).get(key)
     if made:
         return made
     root = hierarchy.root.rstrip("/")

@@ -10,9 +10,7 @@ from pyrunc.plan.builder import FILE, STDIO
 from pyrunc.plan.kernel import (
     KEEP_ID,
     O_PATH,
-    RESOLVE_BENEATH,
-    RESOLVE_NO_MAGICLINKS,
-    RESOLVE_NO_SYMLINKS,
+    ONE_STEP,
     TIOCSCTTY,
     TIOCSWINSZ,
 )
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from pyrunc.plan.context import Context
 
 TERMINAL = "process.terminal"
-ONE_STEP = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
 
 
 def start_session(c: Context) -> None:

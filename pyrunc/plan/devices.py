@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from errno import EEXIST, ENOENT, ENOTDIR
+from errno import EACCES, EEXIST, ENOENT, ENOTDIR, EPERM
 
 from pyrunc import _os as os
 from pyrunc.plan.builder import CWD, FILE
 from pyrunc.plan.context import relative
-from pyrunc.plan.kernel import CAP_MKNOD, O_PATH, S_IFCHR
+from pyrunc.plan.kernel import CAP_MKNOD, O_PATH, ONE_STEP, S_IFCHR
 from pyrunc.spec.tables import DEVICE_TYPES
 
 TYPE_CHECKING = False
@@ -28,6 +28,7 @@ LINKS = {
 }
 DEFAULT_MODE = 0o666
 ORIGIN = "linux.devices (default)"
+NULL_ORIGIN = "stdio"
 LINK_ORIGIN = "dev symbolic links (default)"
 
 
@@ -57,6 +58,8 @@ def make_devices(c: Context) -> None:
         directories: dict[str, Slot] = {}
         for node in _nodes(c):
             make(c, node, directories)
+        if "dev" in directories:
+            _reopen_null(c, directories["dev"])
     _make_links(c)
 
 
@@ -95,6 +98,27 @@ def _make_node(c: Context, node: Node, directories: dict[str, Slot]) -> None:
     if parent not in directories:
         directories[parent] = c.b.mkpath(c.root, parent, node.at) if parent else c.root
     c.b.node(directories[parent], name, node.mode, node.device, node.owner, node.at)
+
+
+def _reopen_null(c: Context, dev: Slot) -> None:
+    """Put the container's /dev/null in the place of the host's on fds 0-2: criu cannot dump a file of a mount that is not
+    the container's.
+
+    Only on a file system that was mounted just now, where nobody else can have put another device.
+    """
+    if not c.facts.null or c.process.terminal or not _dev_is_new(c):
+        return
+    null = c.b.open(dev, "null", os.O_RDWR | os.O_CLOEXEC, NULL_ORIGIN, resolve=ONE_STEP)
+    guard = c.b.skip_if(EACCES, EPERM)  # /dev is mounted nodev: the host's stays
+    for fd in c.facts.null:
+        c.b.dup2(null, fd, NULL_ORIGIN)
+    c.b.land(guard)
+
+
+def _dev_is_new(c: Context) -> bool:
+    return c.mountns and any(
+        relative(mount.destination) == "dev" and mount.type == "tmpfs" for mount in c.spec.mounts
+    )
 
 
 def _bind_node(c: Context, node: Node, _directories: dict[str, Slot]) -> None:

@@ -40,6 +40,8 @@ class Facts:
     stdio: tuple[bool, bool, bool] = (False, False, False)
     """Which of fds 0-2 belong to a pipe, socket, tty or file that the container's user must own (never
     /dev/null)."""
+    null: tuple[int, ...] = ()
+    """Which of fds 0-2 are the host's /dev/null."""
     cgroup_dirs: dict[str, str] | None = None
     """v1: hierarchy mountpoint -> absolute host path of the container's cgroup in it; for cgroup mounts
     without a cgroup namespace. v2: {"": path}. None when no cgroup is made."""

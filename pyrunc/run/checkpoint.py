@@ -8,6 +8,7 @@ import socket
 from pyrunc import _os as os
 from pyrunc import log
 from pyrunc.errors import StateError, UsageError, strerror
+from pyrunc.host import unescape
 from pyrunc.run.criu import (
     CGROUP_MODES,
     CLONE_NEWNET,
@@ -65,9 +66,8 @@ def is_bind(mount: Mount) -> bool:
 
 def check_outside(spec: Spec) -> None:
     """Refuse what is outside of the container in ways that are not built. Raises StateError."""
-    for mount in spec.mounts:
-        if mount.type == "cgroup" and not is_bind(mount) and os.path.ismount("/sys/fs/cgroup/memory"):
-            raise StateError(f"{mount.at}: checkpoint and restore with a cgroup v1 mount are not supported")
+    if spec.linux.intel_rdt is not None:
+        raise StateError("linux.intelRdt: checkpoint and restore with a group of resctrl are not supported")
     if any(ns.type == "user" for ns in spec.linux.namespaces):
         raise StateError("linux.namespaces: checkpoint and restore with a user namespace are not supported")
 
@@ -144,25 +144,26 @@ class Checkpoint:
         return path
 
     def _namespaces(self) -> list[Value]:
+        """Return the namespaces that were there before the container: criu is to leave them alone."""
         found: list[Value] = []
         for ns in self.spec.linux.namespaces:
             if ns.path and ns.type in EXTERNAL_NAMESPACES:
                 kind, name = EXTERNAL_NAMESPACES[ns.type]
-                found.append(f"{kind}[{os.stat(ns.path).st_ino}]:{name}")
+                inode = os.stat(f"/proc/{self.entry.container.init_process_pid}/ns/{kind}").st_ino
+                found.append(f"{kind}[{inode}]:{name}")
         return found
 
     def _mounts(self) -> list[Value]:
-        """Return the bind mounts by destination, and the masked files, which are /dev/null of the host."""
-        found: list[Value] = [
-            {"key": mount.destination, "val": mount.destination}
-            for mount in self.spec.mounts
-            if is_bind(mount)
-        ]
-        root = f"/proc/{self.entry.container.init_process_pid}/root"
-        # a directory is masked by a tmpfs, which criu dumps like any other; what is not there is not masked
-        masked = [path for path in self.spec.linux.masked_paths or () if os.path.exists(root + path)]
-        found += [{"key": path, "val": "/dev/null"} for path in masked if not os.path.isdir(root + path)]
-        return found
+        """Return the bind mounts by destination, the hierarchies of cgroup v1 below a mount of type cgroup, and the masked
+        files, which are /dev/null of the host: a directory is masked by a tmpfs, which criu dumps like any other."""
+        keys = [mount.destination for mount in self.spec.mounts if is_bind(mount)]
+        roots = mount_roots(self.entry.container.init_process_pid)
+        for mount in self.spec.mounts:
+            if mount.type == "cgroup" and not is_bind(mount):
+                keys += [place for place in roots if place.startswith(f"{mount.destination.rstrip('/')}/")]
+        masked = [path for path in self.spec.linux.masked_paths or () if roots.get(path) == "/null"]
+        found: list[Value] = [{"key": key, "val": key} for key in keys]
+        return found + [{"key": path, "val": "/dev/null"} for path in masked]
 
     def _write_descriptors(self, image: int) -> None:
         """Keep what descriptors 0-2 are: at restore, pipes are replaced by those of whoever restores."""
@@ -184,6 +185,16 @@ class Checkpoint:
         log.debug(f"criu: {script}")
         if fd >= 0:
             os.close(fd)
+
+
+def mount_roots(pid: int) -> dict[str, str]:
+    """Return the mounts of a process: mount point -> the mounted part of the file system. Raises StateError."""
+    try:
+        with open(f"/proc/{pid}/mountinfo", "rb") as file:
+            rows = [line.split(b" ", 5) for line in file]
+    except OSError as error:
+        raise StateError(f"/proc/{pid}/mountinfo: {strerror(error.errno or 0)}") from None
+    return {unescape(row[4]): unescape(row[3]) for row in rows}
 
 
 def _page_server(address: str) -> Value:

@@ -318,6 +318,8 @@ class Creation:
 
         try:
             hooks = self.spec.hooks if self.hooks_ran else None
-            destroy(self.entry, hooks, manager=self.prepared.manager, begun=self.child is not None)
+            destroy(
+                self.entry, hooks, manager=self.prepared.manager, begun=self.child is not None or self.pid > 0
+            )
         except PyruncError as error:
             log.warning(f"while undoing the creation: {error}")

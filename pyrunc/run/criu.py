@@ -9,7 +9,7 @@ from __future__ import annotations
 import _socket
 
 from pyrunc import _os as os
-from pyrunc.errors import HostError, OpError, StateError
+from pyrunc.errors import HostError, OpError, StateError, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ CGROUP_MODES = {"ignore": 0, "soft": 3, "full": 4, "strict": 5}
 CLONE_NEWNET = 0x40000000
 OLDEST = 30000
 LOG_LEVEL = 4
+TAIL = 3
+"""How many of criu's errors are told: the last one is often only the end of a chain."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MESSAGE_MAX = 1 << 20
 
@@ -124,8 +126,8 @@ def message_of(message: Mapping[int, int | bytes], field: int) -> dict[int, int 
 class Criu:
     """One `criu swrk`, for one request. To be closed."""
 
-    def __init__(self) -> None:
-        """Start it, with our descriptors 0-2. Raises HostError when there is no criu."""
+    def __init__(self, inherited: tuple[int, ...] = ()) -> None:
+        """Start it, with our descriptors 0-2 and those `inherited`. Raises HostError when there is no criu."""
         import shutil
         import subprocess
 
@@ -135,9 +137,10 @@ class Criu:
         self.sock, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         try:
             self.process = subprocess.Popen(  # noqa: S603  # what the administrator's $PATH holds
-                [path, "swrk", str(theirs.fileno())], pass_fds=[theirs.fileno()]
+                [path, "swrk", str(theirs.fileno())], pass_fds=[theirs.fileno(), *inherited]
             )
         except OSError as error:
+            self.sock.close()
             raise OpError(f"fork/exec {path}", error.errno or 0) from None
         finally:
             theirs.close()
@@ -164,13 +167,16 @@ class Criu:
     def _send(self, request: Mapping[str, Value]) -> None:
         try:
             self.sock.send(encode(REQUEST, request))
-        except OSError as error:
-            raise OpError("criu failed: send", error.errno or 0) from None
+        except OSError as error:  # EPIPE: it has ended; its log may tell why
+            raise StateError(f"criu failed: send: {strerror(error.errno or 0)}") from None
 
     def _receive(self, kind: str) -> tuple[dict[int, int | bytes], int]:
-        data, ancillary, _flags, _address = self.sock.recvmsg(
-            _MESSAGE_MAX, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC
-        )
+        try:
+            data, ancillary, _flags, _address = self.sock.recvmsg(
+                _MESSAGE_MAX, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC
+            )
+        except OSError as error:  # ECONNRESET: it ended with a message of ours unread
+            raise StateError(f"criu failed: type {kind}: {strerror(error.errno or 0)}") from None
         if not data:
             raise StateError(f"criu failed: type {kind}: it ended without an answer")
         return decode(data), int.from_bytes(ancillary[0][2][:4], "little") if ancillary else -1
@@ -219,10 +225,11 @@ def open_directory(path: str, *, make: bool) -> int:
 
 
 def with_log(error: StateError, path: str) -> StateError:
-    """Add criu's own last words, and where the log is, to a failure of criu."""
+    """Add criu's own last words, and where the log is, to a failure of criu: one line."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             lines = [line.partition("Error ")[2].strip() for line in file if "Error (" in line]
     except OSError:
         return error  # criu ended before it had a log
-    return StateError(": ".join((str(error), *lines[-3:])) + f"\nlog file: {path}")
+    words = [line.partition("): ")[2] for line in lines[-TAIL:]]
+    return StateError(": ".join((str(error), *words)) + f" (log file: {path})")

@@ -40,7 +40,8 @@ def gather(
     rootfs_mount = "/"
     if spec.root is not None and spec.linux.rootfs_propagation in {"shared", "rshared"}:
         rootfs_mount = mount_point(os.path.join(bundle, spec.root.path))
-    return Facts(sources, stdio, cgroup_dirs, cgroup_tasks, filter_of(spec, cache), rootfs_mount)
+    null = null_stdio(stdio)
+    return Facts(sources, stdio, null, cgroup_dirs, cgroup_tasks, filter_of(spec, cache), rootfs_mount)
 
 
 def filter_of(spec: Spec, cache: str) -> Filter | None:
@@ -101,6 +102,19 @@ def _is_owned(fd: int) -> bool:
     except OSError:  # closed: the executor opens /dev/null there
         return False
     return not S_ISCHR(status.st_mode) or (status.st_rdev != NULL_DEVICE and os.isatty(fd))
+
+
+def null_stdio(owned: tuple[bool, bool, bool]) -> tuple[int, ...]:
+    """Return which of fds 0-2 are /dev/null, or will be, for they are closed; those that are `owned` are not."""
+    return tuple([fd for fd in range(3) if not owned[fd] and _is_null(fd)])
+
+
+def _is_null(fd: int) -> bool:
+    try:
+        status = os.fstat(fd)
+    except OSError:  # closed: the executor opens /dev/null there
+        return True
+    return S_ISCHR(status.st_mode) and status.st_rdev == NULL_DEVICE
 
 
 def mount_point(path: str) -> str:

@@ -14,10 +14,12 @@ from pyrunc import _os as os
 from pyrunc import log
 from pyrunc.cgroup import tree
 from pyrunc.errors import OpError, StateError, UsageError
+from pyrunc.plan.cgroups import own_directory
 from pyrunc.run.checkpoint import DESCRIPTORS, EXTERNAL_NAMESPACES, check_outside, common_options, is_bind
 from pyrunc.run.console import connect_console
 from pyrunc.run.criu import CGROUP_MODES, Criu, check_version, open_directory, with_log
 from pyrunc.run.hooks import run_hooks, state_json
+from pyrunc.run.mountpoints import ensure_mountpoints
 from pyrunc.run.pids import write_pid_file
 from pyrunc.sys import pidfd_open
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pyrunc.commands import Args
     from pyrunc.run.create import Creation
     from pyrunc.run.criu import Value
+    from pyrunc.spec.model import Mount
 
 CLONE_NEWNS = 0x20000
 MS_BIND, MS_REC, MS_SLAVE = 0x1000, 0x4000, 0x80000
@@ -43,16 +46,18 @@ class Restore:
         self.work = os.path.abspath(str(args.options["work-path"] or self.image))
         self.master = -1
         self.pid = 0
+        self.namespaces: list[int] = []
 
     def run(self) -> None:
         """Restore. Raises UsageError, HostError, OpError, StateError; then the creation is to be undone."""
         creation = self.creation
         check_outside(self.spec)
         options = self._options()
+        check_version()
         for flag in ("lsm-profile", "lsm-mount-context"):
             if self.args.options[flag]:
                 check_version(LSM_SINCE, f"--{flag}")
-        options["inherit_fd"] = self._pipes()
+        options["inherit_fd"] = self._pipes() + self._open_namespaces()
         prepared = creation.prepared
         creation.entry.begin(
             self.spec,
@@ -62,7 +67,7 @@ class Restore:
             rootless=prepared.request.rootless,
         )
         prepared.manager.create()
-        self._ensure_mountpoints()
+        ensure_mountpoints(self._root(), self.spec.mounts, prepared.request.bundle)
         criu, image, work = self._start_criu()
         options |= {"images_dir_fd": image, "work_dir_fd": work}
         try:
@@ -72,8 +77,8 @@ class Restore:
             raise with_log(error, f"{self.work}/restore.log") from None
         finally:
             criu.close()
-            os.close(image)
-            os.close(work)
+            for fd in (image, work, *self.namespaces):
+                os.close(fd)
         self._finish()
 
     def _options(self) -> dict[str, Value]:
@@ -86,12 +91,20 @@ class Restore:
         for flag in ("lsm-profile", "lsm-mount-context"):
             if given[flag]:
                 options[flag.replace("-", "_")] = str(given[flag])
-        outside = [ns.type for ns in self.spec.linux.namespaces if ns.path and ns.type in EXTERNAL_NAMESPACES]
-        if outside:
-            raise StateError(
-                f"linux.namespaces: restoring into a {outside[0]} namespace by path is not supported"
-            )
         return options
+
+    def _open_namespaces(self) -> list[Value]:
+        """Open the namespaces by path that the dump left out, which criu's process inherits. Raises OpError."""
+        found: list[Value] = []
+        for ns in self.spec.linux.namespaces:
+            if ns.path and ns.type in EXTERNAL_NAMESPACES:
+                try:
+                    fd = os.open(ns.path, os.O_RDONLY | os.O_CLOEXEC)
+                except OSError as error:
+                    raise OpError(f"{ns.at}.path: open {ns.path}", error.errno or 0) from None
+                self.namespaces.append(fd)
+                found.append({"key": EXTERNAL_NAMESPACES[ns.type][1], "fd": fd})
+        return found
 
     def _root(self) -> str:
         assert self.spec.root is not None
@@ -104,9 +117,26 @@ class Restore:
             for mount in self.spec.mounts
             if is_bind(mount)
         ]
+        for mount in self.spec.mounts:
+            if mount.type == "cgroup" and not is_bind(mount):
+                found += self._hierarchies(mount)
         if self.spec.linux.masked_paths:  # the dump gave all of them this one name
             found.append({"key": "/dev/null", "val": "/dev/null"})
         return found
+
+    def _hierarchies(self, mount: Mount) -> list[Value]:
+        """Return what the hierarchies of cgroup v1 below a mount of type cgroup show: the container's new directories."""
+        layout = self.creation.prepared.host.cgroup
+        if not layout.v1:
+            return []
+        dirs = self.creation.prepared.manager.mount_dirs()
+        return [
+            {
+                "key": os.path.join(mount.destination, one.mountpoint.rpartition("/")[2]),
+                "val": own_directory(dirs, one, one.mountpoint),
+            }
+            for one in ((*layout.v1, layout.v2) if layout.v2 else layout.v1)
+        ]
 
     def _pipes(self) -> list[Value]:
         """Return which of the dumped descriptors 0-2 were pipes: ours take their places. Raises StateError."""
@@ -122,28 +152,6 @@ class Restore:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) > 3:
             raise StateError(f"{self.image}/{DESCRIPTORS}: damaged")
         return [{"key": name, "fd": number} for number, name in enumerate(names) if "pipe:" in name]
-
-    def _ensure_mountpoints(self) -> None:
-        """Make the destinations of bind mounts that are gone from the root, without following its links out of it."""
-        from pyrunc.sys import openat2
-
-        root = os.open(self._root(), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            for mount in self.spec.mounts:
-                try:
-                    os.close(
-                        openat2(root, mount.destination.lstrip("/") or ".", os.O_PATH | os.O_CLOEXEC, 0, 0x10)
-                    )
-                except FileNotFoundError:
-                    inner = [
-                        one for one in self.spec.mounts if mount.destination.startswith(f"{one.destination}/")
-                    ]
-                    if not inner:
-                        raise StateError(
-                            f"{mount.at}.destination ({mount.destination}): not in the root file system"
-                        ) from None
-        finally:
-            os.close(root)
 
     def _start_criu(self) -> tuple[Criu, int, int]:
         """Start criu in a mount namespace in which the root is a mount; open the directories of images and of work.
@@ -165,7 +173,7 @@ class Restore:
                 )
                 os.chdir("/")
                 image, work = open_directory(self.image, make=False), open_directory(self.work, make=True)
-                return Criu(), image, work
+                return Criu(tuple(self.namespaces)), image, work
             finally:
                 _call(libc.setns(home, CLONE_NEWNS), "setns")
                 os.fchdir(here)  # which setns(2) has changed
@@ -194,7 +202,7 @@ class Restore:
             run_hooks(hooks.prestart, "prestart", state, self.spec.annotations)
             run_hooks(hooks.create_runtime, "createRuntime", state, self.spec.annotations)
         elif script == "post-restore":
-            self.pid = pid
+            self.pid = self.creation.pid = pid
             # what is there must be known, should we be killed now
             self.creation.entry.prepare(pid, "running", self.creation.prepared.manager)
         elif script == "orphan-pts-master" and fd >= 0:
@@ -207,7 +215,7 @@ class Restore:
         if not self.pid:
             raise StateError("criu failed: it has restored no process")
         creation = self.creation
-        creation.pid, creation.pidfd = self.pid, pidfd_open(self.pid)
+        creation.pidfd = pidfd_open(self.pid)
         creation.hooks_ran = True
         socket = creation.options.console_socket
         if socket and self.master >= 0:
