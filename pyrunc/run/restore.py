@@ -191,8 +191,10 @@ class Restore:
             return
         with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
             rows = [line.rstrip("\n").split(":", 2) for line in file]
-        # one that was renamed, or dumped under another path; a hierarchy of cgroup2 has no name that criu could match
-        options["cg_root"] = [{"ctrl": name, "path": path} for _number, name, path in rows if name]
+        # one that was renamed, or dumped under another path; cgroup2 has no name, but what no other root is for is its
+        options["cg_root"] = [
+            {"ctrl": name, "path": path} if name else {"path": path} for _number, name, path in rows
+        ]
 
     def _notified(self, script: str, pid: int, fd: int) -> None:
         log.debug(f"criu: {script}")

@@ -156,6 +156,14 @@ def _has_control_file(controller: str, name: str) -> bool:
         os.rmdir(scratch)
 
 
+def _criu_works() -> bool:
+    """Ask the criu on our PATH itself."""
+    criu = shutil.which("criu")
+    return criu is not None and not subprocess.run(
+        [criu, "check"], check=False, timeout=30, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ).returncode
+
+
 def _has_link_type(kind: str) -> bool:
     """Try it in a network namespace that goes with the command."""
     command = ["unshare", "-n", "ip", "link", "add", "try0", "type", kind]
@@ -188,6 +196,7 @@ def missing(fact: str) -> str | None:
         "not-v1": lambda: argument not in hierarchies(),
         "systemd": lambda: os.path.isdir("/run/systemd/system"),
         "devices": lambda: "devices" in hierarchies() or unified_only(),
+        "criu": _criu_works,
         "cpus": lambda: len(os.sched_getaffinity(0)) >= int(argument),
     }
     words = {
@@ -207,6 +216,7 @@ def missing(fact: str) -> str | None:
         "systemd": "systemd as the first process",
         "devices": "cgroup v1 devices or cgroup v2 alone",
         "not-v1": f"that cgroup v1 has no {argument}",
+        "criu": "a criu that works with this kernel",
         "cpus": f"{argument} processors",
     }
     return None if present[kind]() else words.get(kind, argument)
