@@ -184,8 +184,12 @@ class Restore:
     def _place(self, pid: int, options: dict[str, Value]) -> None:
         """Put criu, and so what it restores, into the container's cgroup, within its limits."""
         manager = self.creation.prepared.manager
-        for place in manager.places:
-            tree.write_at(manager.fd_of(place), "cgroup.procs", str(pid))
+        manager.join(pid)
+        for place in manager.places:  # those, too, that an executor would have joined by itself
+            try:
+                tree.write_at(manager.fd_of(place), "cgroup.procs", str(pid))
+            except OSError as error:
+                raise OpError(f"adding criu to {place.path}", error.errno or 0) from None
         manager.apply(self.spec.linux.resources)
         if options["manage_cgroups_mode"] == CGROUP_MODES["ignore"]:
             return

@@ -159,9 +159,12 @@ def _has_control_file(controller: str, name: str) -> bool:
 def _criu_works() -> bool:
     """Ask the criu on our PATH itself."""
     criu = shutil.which("criu")
-    return criu is not None and not subprocess.run(
-        [criu, "check"], check=False, timeout=30, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ).returncode
+    return (
+        criu is not None
+        and not subprocess.run(
+            [criu, "check"], check=False, timeout=30, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ).returncode
+    )
 
 
 def _has_link_type(kind: str) -> bool:
