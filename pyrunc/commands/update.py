@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from errno import ENOENT
-
 from pyrunc import _os as os
 from pyrunc import log
 from pyrunc.cgroup.update import apply_update, merge
-from pyrunc.errors import Fault, HostError, OpError, PyruncError, SpecError, StateError, UsageError
+from pyrunc.commands.inputs import read_input
+from pyrunc.errors import Fault, HostError, PyruncError, SpecError, StateError, UsageError
 from pyrunc.spec.fold import fold_keys
 from pyrunc.spec.jsontext import dumps, loads, shown
 from pyrunc.spec.parse import reader_of
@@ -98,15 +97,6 @@ def read_change(options: dict[str, Any]) -> dict[str, Any]:
     if change.get("devices"):
         log.warning(f"{AT}.devices: ignored: update does not change device rules")
     return change
-
-
-def read_input(path: str) -> bytes:
-    """Return a file's content; "-" is standard input. Raises OpError."""
-    try:
-        with open(0 if path == "-" else path, "rb", closefd=path != "-") as file:
-            return file.read()
-    except OSError as error:
-        raise OpError(f"open {path}", error.errno or ENOENT) from None
 
 
 def decode(data: bytes) -> dict[str, Any]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from errno import ESRCH
-
 from pyrunc import _os as os
 from pyrunc import check, host
-from pyrunc.errors import Fault, OpError, SpecError
+from pyrunc.errors import Fault, SpecError
 from pyrunc.plan.attach import USERNS, compile_add, compile_remove
 from pyrunc.plan.request import Facts, Request
-from pyrunc.run.conduct import Conversation, Ended
+from pyrunc.run.errand import run_errand
 from pyrunc.run.facts import gather
-from pyrunc.run.launch import launch
 from pyrunc.run.process import changed
 from pyrunc.run.sources import Sources
-from pyrunc.run.steps import step_of
 from pyrunc.spec.declare import List
 from pyrunc.spec.jsontext import loads, shown
 from pyrunc.spec.model import Mount
@@ -85,22 +81,8 @@ def _run(entry: Entry, spec: Spec, here: Host, plan: Plan) -> None:
                 inputs[name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             elif name != "init":
                 inputs[name] = os.dup(sources.user_namespace(name))
-        _talk(spec, plan, inputs)
+        run_errand(spec, plan, inputs, "ready", lambda _pid, _fd: None)
     finally:
         sources.close()
         for fd in inputs.values():
             os.close(fd)
-
-
-def _talk(spec: Spec, plan: Plan, inputs: dict[str, int]) -> None:
-    child = launch(plan, inputs)
-    try:
-        Conversation(
-            child.talk, lambda index: step_of(plan.ops[index], spec), {"ready": lambda _step, _fd: ()}
-        ).run("ready")
-    except Ended:
-        raise OpError("the executor that was to mount died", ESRCH) from None
-    finally:
-        child.talk.close()
-        os.close(child.pidfd)
-        os.waitpid(child.pid, 0)

@@ -6,23 +6,16 @@ Both take a process in another namespace, for a moment: an executor with a plan 
 
 from __future__ import annotations
 
-from errno import EPERM
-
 from pyrunc import _os as os
-from pyrunc.errors import OpError
 from pyrunc.plan.builder import Builder
 from pyrunc.plan.idmap import clone_mapped, idmap_input
 from pyrunc.plan.kernel import CLONE_NEWNS, CLONE_NEWUSER
 from pyrunc.plan.options import Options
-from pyrunc.run.conduct import Conversation, Ended
+from pyrunc.run.errand import run_errand
 from pyrunc.run.idmap import write_maps
-from pyrunc.run.launch import launch
-from pyrunc.run.steps import step_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from pyrunc.host import Host
     from pyrunc.spec.model import Mount, Spec
 
@@ -63,7 +56,7 @@ class Sources:
             write_maps(pid, mount.at, mount.uid_mappings, mount.gid_mappings, self.host)
             made.append(os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC))
 
-        self._run(b, {}, "maps", maps)
+        run_errand(self.spec, b.finish(), {}, "maps", maps)
         return made[0]
 
     def clone(self, at: str, pid: int) -> int:
@@ -85,28 +78,10 @@ class Sources:
             if options.idmap and own:
                 inputs[name] = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
             shared = {name: self.user_namespace(name)} if options.idmap and not own else {}
-            self._run(b, inputs | shared, "source", lambda _pid, fd: made.append(os.dup(fd)))
+            run_errand(
+                self.spec, b.finish(), inputs | shared, "source", lambda _pid, fd: made.append(os.dup(fd))
+            )
         finally:
             for fd in inputs.values():
                 os.close(fd)
         return made[0]
-
-    def _run(self, b: Builder, inputs: dict[str, int], tag: str, answer: Callable[[int, int], None]) -> None:
-        """Run a plan that asks one thing and ends; `answer` gets the executor's pid and what it sent."""
-        plan = b.finish()
-        child = launch(plan, inputs)
-
-        def handle(_step: object, fd: int) -> Sequence[int]:
-            answer(child.pid, fd)
-            return ()
-
-        try:
-            Conversation(child.talk, lambda index: step_of(plan.ops[index], self.spec), {tag: handle}).run(
-                tag
-            )
-        except Ended:
-            raise OpError("the executor that was to make a mount died", EPERM) from None
-        finally:
-            child.talk.close()
-            os.close(child.pidfd)
-            os.waitpid(child.pid, 0)

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
+from device_rules import AT, rule
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrunc.cgroup.devices import DEFAULTS
 from pyrunc.cgroup.devices_v1 import devices_v1
 from pyrunc.errors import SpecError
-from pyrunc.spec.resources import DeviceRule
 
-AT = "linux.resources.devices"
-
-
-def rule(
-    allow: bool,
-    type_: str | None = None,
-    major: int | None = None,
-    minor: int | None = None,
-    access: str = "rwm",
-) -> DeviceRule:
-    return DeviceRule(allow=allow, type=type_, major=major, minor=minor, access=access, at=f"{AT}[0]")
+if TYPE_CHECKING:
+    from pyrunc.spec.resources import DeviceRule
 
 
 def lines(*rules: DeviceRule) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from device_rules import AT, rule
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,24 +18,14 @@ from pyrunc import host
 from pyrunc.cgroup import devices_v2 as v2
 from pyrunc.cgroup.devices import DEFAULTS
 from pyrunc.errors import SpecError
-from pyrunc.spec.resources import DeviceRule
 from pyrunc.sys import bpf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-AT = "linux.resources.devices"
+    from pyrunc.spec.resources import DeviceRule
+
 LETTERS = {"m": 1, "r": 2, "w": 4}
-
-
-def rule(
-    allow: bool,
-    type_: str | None = None,
-    major: int | None = None,
-    minor: int | None = None,
-    access: str = "rwm",
-) -> DeviceRule:
-    return DeviceRule(allow=allow, type=type_, major=major, minor=minor, access=access, at=f"{AT}[0]")
 
 
 DEFAULT_RULES = [

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from device_rules import rule
 
 from pyrunc.cgroup import from_state, units
 from pyrunc.cgroup.bus import addresses, outer_uid
 from pyrunc.cgroup.gvariant import annotated, parse_value
 from pyrunc.cgroup.systemd import ManagerSystemd
 from pyrunc.errors import SpecError, StateError
-from pyrunc.spec.resources import CPU, DeviceRule, Memory, Pids, Resources
+from pyrunc.spec.resources import CPU, Memory, Pids, Resources
 
 R = "linux.resources"
 PATH = "/sys/fs/cgroup/system.slice/pyrunc-x.scope"
-
-
-def rule(
-    allow: bool,
-    type_: str | None = None,
-    major: int | None = None,
-    minor: int | None = None,
-    access: str = "rwm",
-) -> DeviceRule:
-    return DeviceRule(allow=allow, type=type_, major=major, minor=minor, access=access, at=f"{R}.devices[0]")
 
 
 @pytest.mark.parametrize(
