@@ -149,6 +149,14 @@ IMAGES: tuple[Option, ...] = (
     ("empty-ns", "", "list", None, "NAMESPACE", "leave a namespace empty (network only)"),
     ("auto-dedup", "", "bool", False, "", "remove pages of memory that a later image replaces"),
     ("lazy-pages", "", "bool", False, "", "move memory as it is asked for (userfaultfd)"),
+    (
+        "network-lock",
+        "",
+        "str",
+        "",
+        "METHOD",
+        "how the network is kept still: iptables (default), nftables or skip",
+    ),
 )
 CHECKPOINT: tuple[Option, ...] = (
     *IMAGES,
@@ -183,6 +191,7 @@ RESTORE: tuple[Option, ...] = (
         "TYPE:NAME",
         "LSM profile to restore with: apparmor:NAME or selinux:LABEL",
     ),
+    ("tcp-close", "", "bool", False, "", "close the TCP connections of the image"),
     ("lsm-mount-context", "", "str", "", "CONTEXT", "SELinux context of the restored mounts"),
 )
 

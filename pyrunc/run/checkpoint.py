@@ -13,6 +13,7 @@ from pyrunc.run.criu import (
     CGROUP_MODES,
     CLONE_NEWNET,
     LOG_LEVEL,
+    NETWORK_LOCKS,
     Criu,
     check_feature,
     check_version,
@@ -47,6 +48,10 @@ def common_options(args: Args, spec: Spec) -> dict[str, Value]:
         "manage_cgroups": True, "manage_cgroups_mode": CGROUP_MODES[mode],
     }  # fmt: skip
     options |= {name.replace("-", "_"): True for name in FLAGS if args.options[name]}
+    if method := str(args.options["network-lock"] or ""):
+        if method not in NETWORK_LOCKS:
+            raise UsageError(f"invalid network-lock value: {method}")
+        options["network_lock"] = NETWORK_LOCKS[method]
     for name in args.options["empty-ns"] or ():
         if name != "network":
             raise UsageError(f"--empty-ns: namespace {json.dumps(name)} is not supported")

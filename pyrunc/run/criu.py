@@ -24,7 +24,6 @@ PAGE_SERVER: Fields = {"address": (1, None), "port": (2, None)}
 MOUNT: Fields = {"key": (1, None), "val": (2, None)}
 INHERIT: Fields = {"key": (1, None), "fd": (2, None)}
 CGROUP: Fields = {"ctrl": (1, None), "path": (2, None)}
-JOIN: Fields = {"ns": (1, None), "ns_file": (2, None)}
 OPTIONS: Fields = {
     "images_dir_fd": (1, None), "pid": (2, None), "leave_running": (3, None), "ext_unix_sk": (4, None),
     "tcp_established": (5, None), "evasive_devices": (6, None), "shell_job": (7, None), "file_locks": (8, None),
@@ -32,10 +31,11 @@ OPTIONS: Fields = {
     "root": (13, None), "parent_img": (14, None), "track_mem": (15, None), "auto_dedup": (16, None),
     "work_dir_fd": (17, None), "link_remap": (18, None), "ext_mnt": (23, MOUNT), "manage_cgroups": (24, None),
     "cg_root": (25, CGROUP), "rst_sibling": (26, None), "inherit_fd": (27, INHERIT),
-    "manage_cgroups_mode": (34, None), "external": (37, None), "empty_ns": (38, None), "join_ns": (39, JOIN),
+    "manage_cgroups_mode": (34, None), "external": (37, None), "empty_ns": (38, None),
     "freeze_cgroup": (44, None), "tcp_skip_in_flight": (46, None), "lazy_pages": (48, None),
     "status_fd": (49, None), "orphan_pts_master": (50, None), "config_file": (51, None),
-    "lsm_profile": (53, None), "lsm_mount_context": (63, None),
+    "tcp_close": (52, None), "lsm_profile": (53, None), "lsm_mount_context": (63, None),
+    "network_lock": (64, None),
 }  # fmt: skip
 REQUEST: Fields = {
     "type": (1, None), "opts": (2, OPTIONS), "notify_success": (3, None),
@@ -43,6 +43,7 @@ REQUEST: Fields = {
 }  # fmt: skip
 TYPES = {"DUMP": 1, "RESTORE": 2, "PRE_DUMP": 4, "NOTIFY": 6, "FEATURE_CHECK": 9, "VERSION": 10}
 CGROUP_MODES = {"ignore": 0, "soft": 3, "full": 4, "strict": 5}
+NETWORK_LOCKS = {"iptables": 1, "nftables": 2, "skip": 3}
 CLONE_NEWNET = 0x40000000
 OLDEST = 30000
 LOG_LEVEL = 4

@@ -88,6 +88,8 @@ class Restore:
             "log_file": "restore.log", "root": self._root(), "rst_sibling": True, "evasive_devices": True,
             "ext_mnt": self._mounts(),
         }  # fmt: skip
+        if given["tcp-close"]:
+            options["tcp_close"] = True
         for flag in ("lsm-profile", "lsm-mount-context"):
             if given[flag]:
                 options[flag.replace("-", "_")] = str(given[flag])

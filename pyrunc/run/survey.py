@@ -259,9 +259,25 @@ def look_at_extras(place: Place) -> Iterator[Finding]:
     )
     yield Finding("shares of cache and memory bandwidth (intelRdt)", able=mounted, why=why)
     criu = place.program("criu")
-    yield Finding("criu, for checkpoint and restore", able=bool(criu), why=criu or "criu is not installed")
+    fault = _judge_criu(f"{place.top}{criu}") if criu else "criu is not installed"
+    yield Finding("criu, for checkpoint and restore", able=not fault, why=fault or criu)
     ps = place.program("ps")
     yield Finding("the table of `ps`", able=bool(ps), why=ps or "ps is not installed (package procps)")
+
+
+def _judge_criu(path: str) -> str:
+    """Return what criu itself says that it cannot do with this kernel, "" when it can; it asks for root."""
+    import subprocess
+
+    command = [path, "check"]
+    try:
+        done = subprocess.run(  # noqa: S603  # what the administrator's $PATH holds
+            command, capture_output=True, text=True, errors="replace", timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{path} check: {error}"
+    words = [line.partition("): ")[2] for line in done.stderr.splitlines() if "Error (" in line]
+    return "" if not done.returncode else f"{path} check: {words[-1] if words else 'failed'}"
 
 
 SECTIONS: tuple[tuple[str, Callable[[Place], Iterator[Finding]]], ...] = (

@@ -125,6 +125,15 @@ def test_programs(tmp_path: Path) -> None:
         why(look_at_extras(place(tmp_path, {})), "criu, for checkpoint and restore")
         == "criu is not installed"
     )
+    criu = tmp_path / "usr/bin/criu"
+    criu.parent.mkdir(parents=True)
+    criu.write_text("#!/bin/sh\necho 'Error (criu/x.c:1): no vdso' >&2\nexit 1\n")
+    criu.chmod(0o755)
+    told = why(look_at_extras(place(tmp_path, {})), "criu, for checkpoint and restore")
+    assert told == f"{criu} check: no vdso"
+    criu.write_text("#!/bin/sh\necho Looks good.\n")
+    found = next(one for one in look_at_extras(place(tmp_path, {})) if one.what.startswith("criu"))
+    assert (found.able, found.why) == (True, "/usr/bin/criu")
 
 
 def test_what_cannot_be_understood_is_told(tmp_path: Path) -> None:
