@@ -65,7 +65,10 @@ The check command looks at kernel, namespaces, cgroups, user ids, capabilities, 
 modules, seccomp and criu, and tells what a container can have here, what not, and why. It
 changes nothing, and fails only when there can be no containers at all.""",
     "checkpoint": """\
-The checkpoint command writes a running container to image files, by criu(8), and ends it.""",
+The checkpoint command writes a running container to image files, by criu(8), and ends it.
+With --leave-running it goes on afterwards; with --pre-dump only its memory is written, and
+a later checkpoint with --parent-path writes what has changed since. When criu fails, the
+container goes on as before.""",
     "create": """\
 The create command makes the container of a bundle and stops before its program,
 which "start" then runs. What the configuration says at this moment counts; later
