@@ -198,8 +198,8 @@ def test_nothing_is_left_open() -> None:
 
 
 def test_signals_are_as_a_program_expects_them(request: pytest.FixtureRequest) -> None:
-    # a shell's background job begins with these ignored, and what the caller ignores stays so
-    for number in (signal.SIGINT, signal.SIGQUIT):
+    # what our caller ignores stays so, nohup's SIGHUP or the SIGINT of a shell's background job
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
             request.addfinalizer(functools.partial(signal.signal, number, signal.SIG_IGN))
