@@ -117,8 +117,8 @@ class creating:  # noqa: N801  # used as a `with` statement's verb
             raise self._told(error) from None
 
     def _told(self, error: PyruncError) -> PyruncError:
-        """Put in front what failed, as runc does: `pyrunc create failed: ...`."""
-        if error.plain:
+        """Put in front what failed, as runc does: `pyrunc create failed: ...`; with nothing in front for restore."""
+        if error.plain or (self.args.command == "restore" and not isinstance(error, SpecError)):
             return error
         if isinstance(error, SpecError):
             error.prefix = f"pyrunc {self.args.command} failed: config.json: "
