@@ -97,6 +97,8 @@ class Op:
         if self.name == "FSCONFIG":
             _, _, key, value = self.args
             return f"{key!s}={value!s}" if value else str(key)
+        if not [arg for arg in self.args if isinstance(arg, str)]:
+            return ""  # so it is with every question of the executor: no need to read the list of operations
         types = [kind for _, kind in signatures()[self.code].args]
         for arg, kind in zip(self.args, types, strict=True):
             if kind == "path":

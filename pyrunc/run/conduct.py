@@ -72,15 +72,16 @@ class Conversation:
         if kind == TALK_ERROR:
             raise phrase(self.step(index), value, status, self.hook_output)
         if kind == TALK_SKIPPED:
-            self._skipped(self.step(index), value)
+            self._skipped(index, value)
         elif kind == TALK_PID and self.on_pid is not None:
             self.on_pid(value)
         elif kind == TALK_TRACE and self.on_trace is not None:
             self.on_trace(index, nanoseconds)
         return ""
 
-    def _skipped(self, step: Step, errno: int) -> None:
+    def _skipped(self, index: int, errno: int) -> None:
         if log.is_debug():
+            step = self.step(index)
             log.debug(f"skipped: {step.where}: {step.name.lower()} {step.subject}: {strerror(errno)}")
 
     def _answer(self, step: Step, tag: int, ancillary: list[tuple[int, int, bytes]]) -> str:

@@ -210,3 +210,11 @@ def test_mount_point_of_nothing_is_the_root() -> None:
     """A path that is not there does not stop the gathering of facts."""
     assert mount_point("/no/such/path") == "/"
     assert mount_point("/proc/self") == "/proc"
+
+
+def test_questions_of_the_executor_cost_no_reading_of_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parent looks at each while the executor waits for the answer; the list of operations is parsed at each call."""
+    questions = [op for op in compile_config(base()).ops if op.name == "RPC"]
+    monkeypatch.setattr("pyrunc.plan.ops.signatures", lambda: pytest.fail("parsed the list of operations"))
+    assert len(questions) > 2
+    assert {op.subject() for op in questions} == {""}

@@ -131,3 +131,19 @@ def test_pids_traces_and_skips_go_to_who_wants_them(ends: tuple[socket.socket, s
         talk.run()
     assert pids == [4711]
     assert traces == [(2, 99)]
+
+
+def test_what_nobody_reads_of_a_skip_is_not_worked_out(ends: tuple[socket.socket, socket.socket]) -> None:
+    """Every start skips a few operations, while the executor waits for a processor."""
+    ours, theirs = ends
+    asked: list[int] = []
+
+    def ask(index: int) -> Step:
+        asked.append(index)
+        return step(index)
+
+    theirs.send(message(TALK_SKIPPED, 1, errno.ENOENT))
+    theirs.close()
+    with pytest.raises(Ended):
+        Conversation(ours, ask, {}).run()
+    assert asked == []
