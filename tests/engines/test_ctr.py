@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import time
-
 import images
 import pytest
 from box import HOME
+from day import CAPS, until
 
 pytestmark = pytest.mark.engines
-CAPS = r"sed -n 's/^CapEff:\t//p' /proc/self/status"
 
 
 def action(name):
     return pytest.mark.action(name, on=("containerd",))
-
-
-def until(what, limit=10.0):
-    """Wait until `what()` is true; its last value is the answer."""
-    end = time.monotonic() + limit
-    while not (seen := what()) and time.monotonic() < end:
-        time.sleep(0.1)
-    return seen
 
 
 @pytest.fixture
