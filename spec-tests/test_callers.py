@@ -210,3 +210,14 @@ def test_output_of_hooks(runtime, bundle, tmp_path):
         pytest.skip("needs the annotation run.oci.hooks.stdout, which runc has not")
     assert (tmp_path / "stdout").read_text() == "out\nmore\n"
     assert (tmp_path / "stderr").read_text() == "err\n"
+
+
+@req("CLI-CRUN-4")
+def test_output_of_the_last_hook(runtime, bundle, tmp_path):
+    """startContainer runs when the runtime has nothing left to do but to wait."""
+    bundle.set("annotations", {"run.oci.hooks.stdout": str(tmp_path / "stdout")})
+    bundle.hook("createRuntime", "/bin/echo", "first").hook("startContainer", "/bin/busybox", "echo", "last")
+    runtime.run(bundle.args("/bin/true"))
+    if not (tmp_path / "stdout").exists():
+        pytest.skip("needs the annotation run.oci.hooks.stdout, which runc has not")
+    assert (tmp_path / "stdout").read_text() == "first\nlast\n"

@@ -24,6 +24,7 @@ def run(args: Args) -> int:
         try:
             talk.run()
         except Ended:
+            creation.output.close()  # of the startContainer hooks
             if creation.entry.container.phase != "running":
                 creation.entry.enter("running")
         creation.hooks_ran = True  # the program has run: poststop hooks are due, whatever comes

@@ -63,7 +63,12 @@ class Conversation:
 
     def _turn(self) -> str:
         """Handle one message; return the tag that was answered, "" for anything else."""
-        data, ancillary, _flags, _address = self.talk.recvmsg(_MESSAGE.size, _ROOM, _socket.MSG_CMSG_CLOEXEC)
+        try:
+            data, ancillary, _flags, _address = self.talk.recvmsg(
+                _MESSAGE.size, _ROOM, _socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionResetError:  # it was killed with our answer unread
+            raise Ended from None
         if not data:
             raise Ended
         kind, index, value, status, nanoseconds = _MESSAGE.unpack(data)
