@@ -2,13 +2,14 @@
 # make build    pyrunc in .venv/bin                            make lint    the linters
 # make rootfs   the sample bundles' root file system           make bench   pyrunc, runc and crun side by side
 # make conformance RUNTIME=runc    the black-box suite against any runtime
+# make sbom     build/sbom.json: what an installation consists of     make lock    pin the newest versions in .ci/requirements
 # make test-vm                     tests in a virtual machine: cgroup v2 alone, under systemd (tests/vm/run.py)
 # make test-engines                containerd, Docker and Podman with pyrunc; writes the matrix of docs/engines.md
 #
 # PYTHON=/path/to/python3 chooses the interpreter (3.11 or later) when .venv is made. The default is the system's, if it
 # is new enough: a distribution's optimised build starts fastest, and start-up is most of what pyrunc costs.
 
-.PHONY: build demo test test-vm test-engines bench soak fuzz lint clean rootfs conformance deps deps-test deps-engines deps-vm extra-test extra-bench
+.PHONY: build demo test test-vm test-engines bench soak fuzz lint lock sbom clean rootfs conformance deps deps-test deps-engines deps-vm extra-test extra-bench
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
@@ -21,7 +22,7 @@ MATRIX  ?= docs/engines.md
 SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo)
 AS_ROOT := $(if $(SUDO),sudo --preserve-env)
 LOGS    := build/log
-SOURCES := $(shell find csrc pyrunc -name '*.py' -o -name '*.[ch]') $(wildcard setup.py pyproject.toml MANIFEST.in docs/man/*.8)
+SOURCES := $(shell find csrc pyrunc -name '*.py' -o -name '*.[ch]') $(wildcard setup.py pyproject.toml MANIFEST.in docs/man/*.8 .ci/requirements/build.txt)
 SAMPLES := bundles/make-rootfs $(wildcard bundles/*/inside)
 
 DEBS      := gcc libc6-dev linux-libc-dev libseccomp2 busybox-static $(if $(PYTHON),,python3 python3-dev python3-venv)
@@ -66,6 +67,21 @@ test-vm: deps-vm
 fuzz: build extra-test
 	@.venv/bin/python tests/fuzz_config.py --seconds 60
 
+# What an installation consists of, as cyclonedx-py sees it in a virtual environment that holds nothing else.
+sbom: build
+	@rm -rf build/sbom
+	@.venv/bin/python -m venv build/sbom/tool $(call logged,sbom-venv)
+	@.venv/bin/python -m venv --without-pip build/sbom/installed $(call logged,sbom-venv)
+	@build/sbom/tool/bin/$(INSTALL) $(call locked,sbom) $(call logged,sbom-pip)
+	@build/sbom/tool/bin/pip --python build/sbom/installed/bin/python $(wordlist 2,9,$(INSTALL)) $(call locked,run) $(call logged,sbom-run)
+	@.venv/bin/pip --python build/sbom/installed/bin/python $(wordlist 2,9,$(INSTALL)) --no-deps .  $(call logged,sbom-own)
+	@build/sbom/tool/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --mc-type application \
+		--output-file build/sbom.json build/sbom/installed/bin/python $(call logged,sbom)
+	@echo build/sbom.json
+
+lock:
+	@.ci/lock
+
 lint: build extra-test
 	@.venv/bin/pytest -q -m lint tests
 
@@ -101,22 +117,25 @@ bundles/rootfs/bin/busybox: $(SAMPLES) | deps
 	done; \
 	echo 'python: 3.11 or later with the venv module is needed (apt install python3-venv, or make PYTHON=...)' >&2; exit 1
 
+# Only the very files whose hashes .ci/requirements has: docs/dependencies.md.
+INSTALL := pip install --disable-pip-version-check --no-input
+locked  = --require-hashes -r .ci/requirements/$(1).txt
+
 # setuptools keeps what it copied to build/lib for ever, also modules that were deleted since.
 .venv/.built: $(SOURCES) | .venv/bin/pip
 	@echo 'build pyrunc and install it in .venv'
 	@mkdir -p $(LOGS)
 	@rm -rf build/lib* build/temp* build/bdist* *.egg-info
-	@.venv/bin/pip install --disable-pip-version-check --no-input . $(call logged,pip)
+	@.venv/bin/$(INSTALL) $(call locked,build) $(call logged,pip-build)
+	@.venv/bin/$(INSTALL) --no-deps --no-build-isolation . $(call logged,pip)
 	@touch $@
 
 extra-test extra-bench: extra-%: .venv/.extra-%
 
-.venv/.extra-%: pyproject.toml | .venv/bin/pip
+.venv/.extra-%: .ci/requirements/%.txt | .venv/bin/pip
 	@echo "install what 'make $*' needs in .venv"
 	@mkdir -p $(LOGS)
-	@.venv/bin/python -c 'import tomllib; \
-		print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$*"], sep="\n")' >$(LOGS)/$*.txt
-	@.venv/bin/pip install --disable-pip-version-check --no-input -r $(LOGS)/$*.txt $(call logged,pip-$*)
+	@.venv/bin/$(INSTALL) $(call locked,$*) $(call logged,pip-$*)
 	@touch $@
 
 # --- Debian's packages ------------------------------------------------------------------------------------------------
