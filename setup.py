@@ -119,7 +119,6 @@ class BuildPrograms(build_ext):
             extension.depends.append(str(executor))
             # where it was built is in no debug information: two builds give the same bytes
             extension.extra_compile_args.append(f"-ffile-prefix-map={Path.cwd()}=.")
-            extension.extra_compile_args.append(f"-fmacro-prefix-map={Path.cwd()}=.")
         if not shutil.which((sysconfig.get_config_var("CC") or "cc").split()[0]):
             os.environ.setdefault("CC", compiler()[0])  # what built this Python is not installed here
         super().run()
