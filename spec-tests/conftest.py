@@ -63,7 +63,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> object:
     report = yield
-    ids = [ident for mark in item.iter_markers("req") for ident in mark.args]
+    ids = [ident for name in ("req", "fault") for mark in item.iter_markers(name) for ident in mark.args]
     record = item.config.stash_results.setdefault(item.nodeid, {"req": ids, "outcome": "passed", "why": ""})
     if report.outcome != "passed" and record["outcome"] in {"passed", "skipped"}:
         record["outcome"] = report.outcome if report.when != "teardown" else "failed"
@@ -79,7 +79,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    bare = [item.nodeid for item in items if not any(item.iter_markers("req"))]
+    bare = [item.nodeid for item in items if not any(m.name in {"req", "fault"} for m in item.iter_markers())]
     assert not bare, f"tests without a requirement id: {bare}"
 
 

@@ -8,7 +8,7 @@ import re
 import pytest
 from lib.runtime import new_id, poll
 
-req = pytest.mark.req
+fault, req = pytest.mark.fault, pytest.mark.req
 
 
 # ---- parsing ----
@@ -337,7 +337,8 @@ def test_list_in_another_format(runtime):
     assert "invalid format option" in runtime.fails("list", "--format", "xml").err
 
 
-@req("CLI-LIST-4", "F07")
+@fault("F07")
+@req("CLI-LIST-4")
 def test_foreign_directories_are_passed_over(runtime, bundle):
     c = runtime.create(bundle)
     (runtime.root / "foreign").mkdir()

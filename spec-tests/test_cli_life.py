@@ -14,7 +14,7 @@ from lib.console import Receiver
 from lib.probe import seen_in
 from lib.runtime import ENV, new_id, orphans, poll, process_state
 
-req = pytest.mark.req
+fault, req = pytest.mark.fault, pytest.mark.req
 
 
 # ---- create, start, kill, delete ----
@@ -52,13 +52,15 @@ def test_no_pid_file_after_a_failure(runtime, bundle):
     assert not list(runtime.work.glob("*pid*"))
 
 
-@req("CLI-PIDFILE-1", "F20", "ER-1")
+@fault("F20")
+@req("CLI-PIDFILE-1", "ER-1")
 def test_pid_file_that_cannot_be_written(runtime, bundle):
     with runtime.assert_untouched():
         assert runtime.try_create(bundle, None, "--pid-file", runtime.work / "absent/pid").code != 0
 
 
-@req("CLI-START-1", "F02", "F05b")
+@fault("F02", "F05b")
+@req("CLI-START-1")
 def test_texts_of_start(runtime, bundle):
     c = runtime.running(bundle.probe("hold"))
     assert "cannot start an already running container" in runtime.cmd("start", c.id).err
@@ -85,7 +87,8 @@ def test_unknown_signal(runtime, bundle, name):
     assert c.status == "running"
 
 
-@req("CLI-KILL-2", "F02")
+@fault("F02")
+@req("CLI-KILL-2")
 def test_kill_of_a_dead_container_in_words(runtime, bundle):
     c = runtime.create(bundle)
     c.stop()
@@ -102,7 +105,8 @@ def test_kill_all_of_a_dead_container(runtime, bundle):
     runtime.ok("kill", c.id, "9", "-a")
 
 
-@req("CLI-KILL-3", "F22")
+@fault("F22")
+@req("CLI-KILL-3")
 def test_kill_without_a_pid_namespace(runtime, bundle):
     bundle.drop_ns("pid").probe("spawn", "spawn", "hold")
     c = runtime.running(bundle)
@@ -115,7 +119,8 @@ def test_kill_without_a_pid_namespace(runtime, bundle):
         c.wait(child)
 
 
-@req("CLI-DELETE-3", "F22", "LC-12")
+@fault("F22")
+@req("CLI-DELETE-3", "LC-12")
 def test_force_delete_without_a_pid_namespace(runtime, bundle):
     c = runtime.running(bundle.drop_ns("pid").probe("spawn", "hold"))
     child = c.seen().step("spawn")["child"]
@@ -123,7 +128,8 @@ def test_force_delete_without_a_pid_namespace(runtime, bundle):
     c.wait(child)
 
 
-@req("CLI-DELETE-1", "F05b")
+@fault("F05b")
+@req("CLI-DELETE-1")
 def test_delete_of_a_running_container_in_words(runtime, bundle):
     c = runtime.running(bundle.probe("hold"))
     result = runtime.cmd("delete", c.id)
@@ -131,7 +137,8 @@ def test_delete_of_a_running_container_in_words(runtime, bundle):
     assert f"cannot delete container {c.id} that is not stopped: running" in result.err
 
 
-@req("CLI-DELETE-2", "F05b")
+@fault("F05b")
+@req("CLI-DELETE-2")
 @pytest.mark.parametrize("flag", ["--force", "-f"])
 def test_force_delete(runtime, bundle, flag):
     c = runtime.running(bundle.probe("hold"))
@@ -199,7 +206,8 @@ def test_keep(runtime, bundle):
     runtime.ok("delete", ident)
 
 
-@req("CLI-RUN-4", "F18")
+@fault("F18")
+@req("CLI-RUN-4")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 def test_signals_to_a_foreground_run(runtime, bundle, number):
     bundle.probe("stop-on", int(number), "write", "/ready", "x", "hold").write()
@@ -211,7 +219,8 @@ def test_signals_to_a_foreground_run(runtime, bundle, number):
         assert runtime.wait(process, 5) == 100 + number
 
 
-@req("CLI-RUN-4", "F18")
+@fault("F18")
+@req("CLI-RUN-4")
 def test_killed_run_leaves_what_force_delete_removes(runtime, bundle):
     ident = new_id()
     bundle.probe("write", "/ready", "x", "hold").write()

@@ -10,7 +10,7 @@ from lib.console import read_line
 from lib.probe import seen_in
 from lib.runtime import new_id
 
-req = pytest.mark.req
+fault, req = pytest.mark.fault, pytest.mark.req
 
 
 def on_a_terminal(runtime, bundle, console, *commands: str):
@@ -392,7 +392,8 @@ def test_umask_by_default(runtime, bundle):
     assert runtime.report(bundle, umask=0o022)["umask"] == 0o022
 
 
-@req("US-2", "F19")
+@fault("F19")
+@req("US-2")
 @pytest.mark.parametrize("mask", [0o077, 0o777])
 def test_umask_of_the_caller_does_not_reach_what_the_runtime_makes(runtime, bundle, mask):
     bundle.mount("/new/deep").set("process.cwd", "/made/cwd").add(
