@@ -149,6 +149,8 @@ class Entry:
             data = self.read(STATE)
         except FileNotFoundError:
             raise StateError(NO_SUCH) from None
+        except OSError as error:  # a directory or a link in the place of the file
+            raise StateError(f"container {self.name}: {STATE}: {error.strerror}") from None
         value = self._decode(data)
         if isinstance(value, dict) and "pyrunc" not in value and "id" in value:
             raise StateError(NO_SUCH)  # another runtime's

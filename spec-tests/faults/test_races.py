@@ -11,7 +11,7 @@ import time
 import pytest
 from lib import host
 from lib.faults import gone
-from lib.runtime import PREFIX, Container, new_id, poll
+from lib.runtime import Container, new_id, poll
 
 fault, req = pytest.mark.fault, pytest.mark.req
 
@@ -90,24 +90,6 @@ def test_sixty_four_commands_at_once_on_one_id(runtime, bundle):
     assert {code for code in codes if code < 0} <= {-signal.SIGKILL}
     runtime.cmd("delete", "--force", ident)
     assert gone(runtime, ident) == []
-
-
-@fault("F04")
-@req("CR-2")
-def test_parallel_creates_in_one_cgroup(runtime, bundle):
-    """Ids of their own, but one cgroup: it belongs to one of them, and the others leave it to that one."""
-    bundle.set("linux.cgroupsPath", f"/{PREFIX}same").write()
-    idents = [new_id() for _ in range(6)]
-    with open(runtime.work / "out", "wb") as log:
-        argv = ("--root", runtime.root, "create", "--bundle", bundle.path)
-        processes = [runtime.spawn(*argv, ident, out=log, err=log) for ident in idents]
-        codes = [runtime.wait(p) for p in processes]
-    assert codes.count(0) >= 1
-    winner = Container(runtime, idents[codes.index(0)], bundle)
-    assert winner.status == "created"
-    assert host.cgroup_dirs("same")
-    winner.start()
-    assert winner.status == "running"
 
 
 @fault("F11")
