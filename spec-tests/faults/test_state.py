@@ -149,17 +149,14 @@ def test_state_with_an_impossible_pid(runtime, bundle, pid):
 
 @fault("F03")
 @req("ST-4")
-@pytest.mark.only_if("ns:time")
-def test_clock_that_jumped(runtime, bundle):
-    """With a clock that is 30 years off, and then is right again, the container is the same, alive, and removable."""
+def test_container_from_the_future(runtime, bundle):
+    """Since the clock was set back its creation lies ahead: it is alive, looked at and removable like any other."""
     c = runtime.running(bundle.probe("hold"))
     for path in (runtime.root / c.id).iterdir():
         if path.name in {"state.json", "status"}:
             state = json.loads(path.read_text())
-            for key in ("created",):
-                if key in state:
-                    state[key] = "2055-01-01T00:00:00.000000001Z"
-            path.write_text(json.dumps(state))
+            if "created" in state:
+                path.write_text(json.dumps(state | {"created": "2055-01-01T00:00:00.000000001Z"}))
     assert c.status == "running"
     for command in (("list",), ("ps", c.id)):
         result = runtime.ok(*command)
