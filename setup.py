@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CSRC = Path("csrc")
 EXECUTOR = "init check ops path copy talk program seccomp freestanding"
-LAUNCHER = "launcher freestanding"
+LAUNCHER = "launcher resume freestanding"
 WARNINGS = "-std=gnu11 -Wall -Wextra -Wconversion"
 # They come after the user's CFLAGS: a distribution's hardening flags call into a C library.
 FREESTANDING = (
@@ -34,6 +34,8 @@ FREESTANDING = (
     "-U_FORTIFY_SOURCE -fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections -nostdlib -static -s "
     "-Wl,-z,noseparate-code -Wl,-z,noexecstack -Wl,--build-id=none -Wl,--gc-sections"
 )
+# Out of the way of a snapshot (csrc/resume.c): an interpreter that is no PIE has its place below, and its heap within 1 GiB of it.
+LAUNCHER_PLACE = "-Wl,-Ttext-segment=0x70000000"
 MACHINES = ("x86_64", "aarch64")
 
 HEADERS = """
@@ -83,10 +85,10 @@ def check_host() -> None:
             raise SystemExit(f"pyrunc needs {remedy}")
 
 
-def compile_static(names: str, output: Path, defines: dict[str, str]) -> None:
-    """Compile one of the two programs that need no C library from csrc/NAME.c, each of the names."""
+def compile_static(names: str, output: Path, defines: dict[str, str], *more: str) -> None:
+    """Compile one of the two programs that need no C library from csrc/NAME.c, each of the names, with `more` flags."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    flags = [*shlex.split(os.environ.get("CFLAGS", "")), *WARNINGS.split(), *FREESTANDING.split()]
+    flags = [*shlex.split(os.environ.get("CFLAGS", "")), *WARNINGS.split(), *FREESTANDING.split(), *more]
     macros = [f'-D{name}="{value}"' for name, value in defines.items()]
     sources = [str(CSRC / f"{name}.c") for name in names.split()]
     command = [*compiler(), *flags, *macros, "-o", str(output), *sources]
@@ -125,7 +127,7 @@ class BuildPrograms(build_ext):
 
     def build_launcher(self) -> None:
         """Build build/bin/pyrunc. In a checkout it finds the package by a link beside its directory."""
-        compile_static(LAUNCHER, Path("build/bin/pyrunc"), launcher_defines())
+        compile_static(LAUNCHER, Path("build/bin/pyrunc"), launcher_defines(), LAUNCHER_PLACE)
         link = Path("build/pyrunc")
         if self.inplace and not link.is_symlink():
             link.symlink_to("../pyrunc")

@@ -35,7 +35,7 @@ ffibuilder.cdef(declarations())
 ffibuilder.set_source(
     "pyrunc._shim",
     '#include "plan_ops.h"\n#include "shim.h"\n',
-    sources=[str(CSRC / "shim.c")],
+    sources=[str(CSRC / "shim.c"), str(CSRC / "save.c")],
     include_dirs=[str(CSRC)],
-    depends=[str(CSRC / name) for name in ("plan_ops.h", "plan_text.h", "shim.h")],
+    depends=[str(CSRC / name) for name in ("plan_ops.h", "plan_text.h", "shim.h", "snapshot.h")],
 )

@@ -5,9 +5,11 @@
  * directory, site-packages' .pth files and the user's own packages out. The environment is otherwise handed on as it is:
  * hooks inherit it.
  */
-#include "kernel.h"
+#include "launcher.h"
 
-enum { SPARE_ARGS = 16 };
+enum { SPARE_ARGS = 16, HEX_DIGITS = 16 };
+
+#define SNAPSHOT_DIR "/run/pyrunc"
 
 static const char *const flags[] = {"-I", "-S", "-B", "-X", "utf8"};
 
@@ -88,13 +90,44 @@ static void find_package(char *main, const char *prefix) {
   refuse("package: not found below ", prefix, ": reinstall pyrunc");
 }
 
-static long start(long argc, const char *const *argv, const char *const *env) {
-  char prefix[PATH_MAX], python[PATH_MAX], main[PATH_MAX];
+/* `before`, and the path of our own file. */
+static int own_path(char *path, const char *before) {
+  size length = length_of(before);
+  copy(path, before, length);
+  long n = SYS(readlinkat, AT_FDCWD, "/proc/self/exe", path + length, PATH_MAX - 1 - length);
+  path[n > 0 ? length + (size)n : 0] = 0;
+  return n > 0;
+}
+
+static char *put_hex(char *to, unsigned long number) {
+  for (int digit = HEX_DIGITS; digit-- > 0;)
+    *to++ = "0123456789abcdef"[number >> 4 * digit & 15];
+  return to;
+}
+
+/* For root: go on from the snapshot of this installation, or return 1 with the words that tell Python where it belongs and who
+ * wants it (pyrunc/_snapshot.py). Its name is that of our own file, as the kernel has it.
+ */
+static int try_snapshot(char *word, char *launcher, const long *stack) {
+  static const char before[] = "snapshot=" SNAPSHOT_DIR "/.snapshot-";
+  struct stat own;
+  if (SYS(geteuid) != 0 || SYS(newfstatat, AT_FDCWD, "/proc/self/exe", &own, 0) < 0)
+    return 0;
+  copy(word, before, sizeof(before) - 1);
+  char *end = put_hex(word + sizeof(before) - 1, own.st_dev);
+  *end++ = '-';
+  *put_hex(end, own.st_ino) = 0;
+  resume(SNAPSHOT_DIR, word + sizeof("snapshot=" SNAPSHOT_DIR), stack);
+  return own_path(launcher, "launcher=");
+}
+
+static long start(const long *stack, const char *const *argv, const char *const *env) {
+  char prefix[PATH_MAX], python[PATH_MAX], main[PATH_MAX], launcher[PATH_MAX], word[128];
+  long argc = stack[0];
   ensure_stdio();
-  long n = SYS(readlinkat, AT_FDCWD, "/proc/self/exe", prefix, sizeof(prefix) - 1);
-  if (n <= 0)
+  int snapshot = try_snapshot(word, launcher, stack);
+  if (!own_path(prefix, ""))
     refuse("", "/proc/self/exe", ": cannot be read: is /proc mounted?");
-  prefix[n] = 0;
   cut_last(prefix);
   find_python(python, prefix);
   cut_last(prefix);
@@ -107,6 +140,12 @@ static long start(long argc, const char *const *argv, const char *const *env) {
   *next++ = python;
   for (unsigned int i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
     *next++ = flags[i];
+  if (snapshot) {
+    *next++ = "-X";
+    *next++ = word;
+    *next++ = "-X";
+    *next++ = launcher;
+  }
   *next++ = main;
   *next++ = argc ? argv[0] : "pyrunc"; /* how we were called: the name in messages */
   for (long i = 1; i < argc; i++)
@@ -117,6 +156,6 @@ static long start(long argc, const char *const *argv, const char *const *env) {
 
 __attribute__((used)) _Noreturn void enter(const long *stack) {
   const char *const *argv = (const char *const *)(stack + 1);
-  leave((int)start(stack[0], argv, argv + stack[0] + 1));
+  leave((int)start(stack, argv, argv + stack[0] + 1));
 }
 ENTRY(enter);

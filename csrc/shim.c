@@ -271,3 +271,12 @@ unsigned long pyrunc_symbol(const char *library, const char *name) {
   void *handle = dlopen(library, RTLD_NOW);
   return handle ? (unsigned long)dlsym(handle, name) : 0;
 }
+
+/* Bit n-1 for each signal n that this process ignores. */
+unsigned long pyrunc_signals_ignored(void) {
+  unsigned long ignored = 0, action[4]; /* the kernel's own shape: the handler comes first */
+  for (int number = 1; number <= 64; number++)
+    if (!syscall(SYS_rt_sigaction, number, NULL, action, sizeof(ignored)) && action[0] == (unsigned long)(uintptr_t)SIG_IGN)
+      ignored |= 1UL << (number - 1);
+  return ignored;
+}

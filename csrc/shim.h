@@ -19,5 +19,10 @@ int pyrunc_prctl_subreaper(int on);
 int pyrunc_landlock_create(const char *attr, unsigned long size, unsigned int flags);
 int pyrunc_landlock_add(int ruleset, int type, const char *attr);
 unsigned long pyrunc_symbol(const char *library, const char *name);
+long pyrunc_snapshot_save(int fd, const char *boot, unsigned long vdso, const char *files, unsigned int files_count,
+                          const char *paths, unsigned long paths_length, const char *mappings, unsigned long count,
+                          const char *maps, unsigned long maps_length);
+const char *pyrunc_snapshot_word(unsigned long index);
+unsigned long pyrunc_signals_ignored(void);
 
 #endif

@@ -67,6 +67,10 @@ class Image:
         self.codes: dict[str, CodeType] = {}
         self.parent = parent
 
+    def reopen(self) -> None:
+        """Open the image again, in a process that has our memory but none of our descriptors (_snapshot.py)."""
+        self.fd = posix.open(f"{self.parent}/pyrunc/{IMAGE}", posix.O_RDONLY | posix.O_CLOEXEC)
+
     def find_spec(
         self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
     ) -> ModuleSpec | None:
@@ -298,13 +302,29 @@ def _in_order(
     return seen
 
 
+def asks_for_debug(words: Sequence[str]) -> bool:
+    """Tell whether `--debug` is among the words: then modules come from their files, which know their lines."""
+    return any(word[:1] == "-" and word.lstrip("-").partition("=")[0] == "debug" for word in words)
+
+
 if __name__ == "__main__":
     gc.disable()  # a command ends before cycles could add up, and a foreground run makes none while it waits
     _package = __file__.rpartition("/")[0]
-    if not any(word[:1] == "-" and word.lstrip("-").partition("=")[0] == "debug" for word in sys.argv[2:]):
+    _options = sys._xoptions  # noqa: SLF001  # documented for implementations: what the launcher has to say
+    _debug = asks_for_debug(sys.argv[2:])
+    if not _debug:
         install(_package)
     # last: the standard library is not looked for among packages
     sys.path.append(_package.rpartition("/")[0])
+    if len(sys.argv) == 1:
+        from pyrunc._snapshot import is_for, save
+
+        save(_options["snapshot"])
+        if not is_for(sys.argv[2:], debug=asks_for_debug(sys.argv[2:])):
+            posix.execve(sys.executable, [*sys.orig_argv[:6], *sys.argv], posix.environ)
+        for _finder in sys.meta_path:
+            if isinstance(_finder, Image):
+                _finder.reopen()
     from pyrunc.cli import entry
 
-    entry(sys.argv[1], sys.argv[2:])
+    entry(sys.argv[1], sys.argv[2:], {} if _debug else _options)

@@ -35,7 +35,7 @@ class _Log:
         self.debug = False
         self.quiet = False
         self.pending: list[str] = []
-        self.started = time.time()
+        self.started = 0.0
 
 
 _log = _Log()
@@ -44,6 +44,7 @@ _log = _Log()
 def configure(path: str, form: str, *, debug: bool) -> None:
     """Open the log file (made if missing, even when nothing will be logged) and choose the format."""
     _log.debug = debug
+    _log.started = time.time()
     scheme, colon, rest = path.partition(":")
     if colon and scheme in ("journald", "syslog"):
         raise UsageError(f"--log {path}: not supported: the log goes to standard error or to a file")

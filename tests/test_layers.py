@@ -14,11 +14,11 @@ LAYERS = {
     "run": 4, "cgroup": 4, "state": 4,
     "plan": 3, "seccomp": 3,
     "host": 2, "check": 2,
-    "spec": 1, "sys": 1, "log": 1, "_image": 1,
+    "spec": 1, "sys": 1, "log": 1, "_image": 1, "_snapshot": 1,
     "errors": 0, "consts": 0, "_record": 0, "_os": 0, "_shim": 0, "_build": 0, "__init__": 0,
 }  # fmt: skip
 PURE = {"plan", "spec", "check"}
-IMPURE = {"run", "sys", "state", "cgroup", "log", "commands", "cli"}
+IMPURE = {"_snapshot", "run", "sys", "state", "cgroup", "log", "commands", "cli"}
 EXEMPT = {
     "commands/__init__.py": "the command line's own types, which cli fills in",
 }

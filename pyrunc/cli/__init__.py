@@ -14,7 +14,7 @@ from pyrunc.errors import PyruncError, UsageError, strerror
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import NoReturn
 else:
     import _signal  # the public module imports enum, which takes longer than all of this command line
@@ -24,8 +24,11 @@ HELP_WORDS = ("help", "h", "--help", "-h")
 """What asks for help; the first two are commands as well."""
 
 
-def entry(argv0: str, words: Sequence[str]) -> NoReturn:
-    """Run as a whole process: never returns, and skips the interpreter's own way out, which costs time."""
+def entry(argv0: str, words: Sequence[str], options: Mapping[str, str | bool] = {}) -> NoReturn:
+    """Run as a whole process: never returns, and skips the interpreter's own way out, which costs time.
+
+    `options` are those of -X: the launcher says there where a snapshot is missing for the next command (_snapshot.py).
+    """
     _prepare_process()
     code = main(argv0, words)
     for stream in (sys.stdout, sys.stderr):
@@ -34,6 +37,11 @@ def entry(argv0: str, words: Sequence[str]) -> NoReturn:
                 stream.flush()
         except OSError:
             code = code or 1  # no reader: nobody to tell
+    if "snapshot" in options and code == 0:
+        from pyrunc._snapshot import WORTH, make
+
+        if not WORTH.isdisjoint(words):
+            make(str(options["snapshot"]), str(options["launcher"]), sys.argv[0])
     os._exit(code)  # noqa: SLF001  # the public name of os itself
 
 
@@ -125,7 +133,7 @@ def _run_command(args: Args, name: str, words: Sequence[str]) -> int:
 def _traced(name: str, args: Args, path: str) -> int:
     from pyrunc.run.trace import TRACE
 
-    TRACE.enabled = True
+    TRACE.begin()
     try:
         return _dispatch(name, args)
     finally:

@@ -25,8 +25,13 @@ class Trace:
     def __init__(self) -> None:
         self.enabled = False
         self.events: list[dict[str, object]] = []
-        self._last = time.monotonic_ns()
+        self._last = 0
         self._last_op = 0
+
+    def begin(self) -> None:
+        """Collect from now on."""
+        self.enabled = True
+        self._last = time.monotonic_ns()
 
     def phase(self, name: str) -> None:
         """End a phase of the Python side that began when the one before it ended."""
