@@ -317,10 +317,10 @@ if __name__ == "__main__":
     # last: the standard library is not looked for among packages
     sys.path.append(_package.rpartition("/")[0])
     if len(sys.argv) == 1:
-        from pyrunc._snapshot import is_for, save
+        from pyrunc._snapshot import save
 
         save(_options["snapshot"])
-        if not is_for(sys.argv[2:], debug=asks_for_debug(sys.argv[2:])):
+        if asks_for_debug(sys.argv[2:]):  # start anew, from the files
             posix.execve(sys.executable, [*sys.orig_argv[:6], *sys.argv], posix.environ)
         for _finder in sys.meta_path:
             if isinstance(_finder, Image):

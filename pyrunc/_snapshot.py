@@ -19,21 +19,17 @@ from errno import EAGAIN
 from pyrunc import _os as os
 from pyrunc._shim import ffi, lib
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-HOT = frozenset((
-    "create", "delete", "exec", "kill", "list", "pause", "ps", "resume", "run", "start", "state", "update",
-))  # fmt: skip
-"""The commands that go on from a snapshot; the others start Python in the ordinary way."""
+HOT = (
+    "create", "delete", "exec", "kill", "list", "pause", "ps", "resume", "run", "spec", "start", "state", "update",
+)  # fmt: skip
+"""Commands whose modules are in a snapshot; the others load theirs, as in any start."""
 PRELOAD = (
     *(f"cgroup.{name}" for name in (
         "devices", "devices_v1", "devices_v2", "limits", "limits_v1", "limits_v2", "manager", "owner", "paths", "sub",
         "v1", "v2",
     )),
     *(f"check.{name}" for name in ("mounts", "namespaces", "rare", "resources")),
-    "cli", *(f"commands.{verb}" for verb in sorted(HOT)), "host", "plan.exec", "plan.request",
+    "cli", *(f"commands.{verb}" for verb in HOT), "host", "plan.exec", "plan.request",
     *(f"run.{name}" for name in (
         "affinity", "console", "environ", "facts", "foreground", "hooks", "idmap", "notify", "phrase", "process",
     )),
@@ -57,6 +53,7 @@ VDSO_NAMES = ("[vdso]", "[vvar]", "[vvar_vclock]")
 LIBC_SIGNALS = (32, 33)
 """The C library keeps these to itself."""
 TRIES = 8
+ROUNDS = 20
 PREFIX = ".snapshot-"
 UNFINISHED = ".new"
 CLOSE_RANGE_CLOEXEC = 4
@@ -150,6 +147,7 @@ def save(path: str) -> None:
         __import__(f"pyrunc.{name}")
     directory, _, name = path.rpartition("/")
     _sweep(directory, name)
+    _warm_up()
     _give_memory_back()
     fd = posix.open(path + UNFINISHED, posix.O_RDWR | posix.O_CLOEXEC)
     posix.chdir("/")
@@ -163,6 +161,24 @@ def save(path: str) -> None:
     if result == 0:
         posix.rename(path + UNFINISHED, path)
     posix._exit(0 if result == 0 else 1)  # noqa: SLF001  # the public name of posix itself
+
+
+def _warm_up() -> None:
+    """Do what only computes, a few times: tables that are filled at first use, and bytecode that adapts itself (PEP 659)."""
+    from pyrunc.commands.spec import default_config
+    from pyrunc.plan.encode import encode
+    from pyrunc.plan.request import Request
+    from pyrunc.run.prepare import prepare
+    from pyrunc.spec.jsontext import dumps
+
+    config = default_config(cgroup_namespace=False)
+    config["root"]["path"] = __file__.rpartition("/")[0]  # some directory that exists
+    fd = posix.memfd_create("config.json", posix.MFD_CLOEXEC)
+    posix.write(fd, dumps(config).encode())
+    for _ in range(ROUNDS):
+        request = Request(id="warm-up", bundle="/", wait=True, config=f"/proc/self/fd/{fd}")
+        encode(prepare(request).plan)
+    posix.close(fd)
 
 
 def _give_memory_back() -> None:
@@ -301,8 +317,3 @@ def _words(index: int) -> list[bytes]:
         found.append(ffi.string(word))
         index += 1
     return found
-
-
-def is_for(words: Sequence[str], *, debug: bool) -> bool:
-    """Tell whether a command goes on from the snapshot; `--debug` wants modules that know their lines."""
-    return not debug and not HOT.isdisjoint(words)
