@@ -48,6 +48,7 @@ static struct {
   void *robust;
   size_t robust_length;
   struct rseq *rseq;
+  void **curbrk;
   char *const *words;
 } snapshot;
 
@@ -77,6 +78,9 @@ static int ask_kernel(void) {
     return -errno;
   const ptrdiff_t *offset = dlsym(RTLD_DEFAULT, "__rseq_offset");
   const unsigned int *size = dlsym(RTLD_DEFAULT, "__rseq_size");
+  snapshot.curbrk = dlsym(RTLD_DEFAULT, "__curbrk");
+  if (!snapshot.curbrk)
+    return -ENOTSUP;
   snapshot.rseq = offset && size && *size ? (struct rseq *)(snapshot.context.fs + (unsigned long)*offset) : NULL;
   for (int number = 1; number <= 64; number++)
     if (syscall(SYS_rt_sigaction, number, NULL, &snapshot.actions[number], sizeof(unsigned long)) < 0)
@@ -106,6 +110,9 @@ static long resumed(long stack) {
     snapshot.rseq->cpu_id_start = 0;
     snapshot.rseq->cpu_id = (unsigned int)RSEQ_CPU_ID_REGISTRATION_FAILED;
   }
+  /* The kernel's break is that of the launcher now. brk(2) below its start would even seem to succeed, and malloc(3) take for
+   * its own what nobody has mapped: from here on sbrk(3) fails at once, and malloc grows by mmap(2). */
+  *snapshot.curbrk = (void *)-1;
   restore_signals();
   snapshot.words = (char *const *)(stack + (long)sizeof(long));
   environ = (char **)(snapshot.words + *(const long *)stack + 1);

@@ -357,6 +357,19 @@ def test_it_holds_nothing_of_the_command_that_made_it(installed: Installation) -
             assert f"{name}={value}".encode() not in data
 
 
+def test_memory_grows_as_in_any_process(installed: Installation) -> None:
+    """The heap of the kept interpreter lies where the launcher's break is not."""
+    made = config()
+    made["process"]["args"] = ["/bin/busybox", "true"]  # type: ignore[index]
+    made["annotations"] = {f"name-{number}": "x" * number for number in range(9000)}
+    (installed.containers.bundle / "config.json").write_text(json.dumps(made))
+    words = ("--root", installed.containers.root, "run", "--bundle", installed.containers.bundle, new_id())
+
+    done = installed.pyrunc(*words)
+
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 def test_many_at_once(installed: Installation) -> None:
     command = "for i in $(seq 200); do "
     command += '"$1" --root /nowhere state x 2>/dev/null & [ $((i % 8)) = 0 ] && wait; done; wait; echo done'
