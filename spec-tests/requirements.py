@@ -156,7 +156,7 @@ def main() -> None:
         *table([(i, "", "") for i in other], documents, tests),
         "",
     ]
-    unknown = [i for i in other if not re.fullmatch(r"[TF]\d\d[a-g]?", i)] + [
+    unknown = [i for i in other if not re.fullmatch(r"[TF]\d\d[a-gpr]?", i)] + [
         i for i in tests if i.startswith("CLI-") and i not in {c[0] for c in command_line_ids()}
     ]
     if unknown:
