@@ -4,20 +4,24 @@
  *   attacker swap A B        exchange two names with each other, all the time (a volume that two containers share)
  *   attacker watch MARKER    as a process of a container: look at every process that appears beside this one, through
  *                            /proc/PID/exe, cwd, root and each fd. MARKER is a path of the host's that the container has not
+ *   attacker join PID        be careless: join the pid namespace of a process as what we are, and stay for a while
  *
- * Either ends with SIGTERM, and then writes what it did as one JSON object on one line. Nothing is ever written to what an
- * open for writing reaches: that it could be opened is what is told.
+ * The first two end with SIGTERM, and then write what they did as one JSON object on one line. Nothing is ever written to what an open
+ * for writing reaches: that it could be opened is what is told.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { HELD = 64, ROUNDS = 200, SEALS = 0xf, GET_SEALS = 1034 };
@@ -224,6 +228,25 @@ static int watch(const char *path)
 	return 0;
 }
 
+static int join(const char *pid)
+{
+	struct timespec while_ = {0, 100000000};
+	char path[64];
+	int fd, status;
+
+	snprintf(path, sizeof path, "/proc/%s/ns/pid", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || setns(fd, CLONE_NEWPID)) {
+		perror(path);
+		return 1;
+	}
+	if (fork() == 0) {
+		nanosleep(&while_, NULL);
+		_exit(0);
+	}
+	return wait(&status) < 0 || status;
+}
+
 int main(int argc, char **argv)
 {
 	signal(SIGTERM, stop);
@@ -231,6 +254,8 @@ int main(int argc, char **argv)
 		return swap(argv[2], argv[3]);
 	if (argc == 3 && !strcmp(argv[1], "watch"))
 		return watch(argv[2]);
-	fputs("attacker: swap A B | watch MARKER\n", stderr);
+	if (argc == 3 && !strcmp(argv[1], "join"))
+		return join(argv[2]);
+	fputs("attacker: swap A B | watch MARKER | join PID\n", stderr);
 	return 123;
 }

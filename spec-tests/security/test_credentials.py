@@ -61,7 +61,7 @@ def test_user_of_an_exec_that_is_none(runtime, bundle, user):
 @cve("CVE-2026-30892")
 @pytest.mark.parametrize(
     ("user", "uid", "gid"),
-    [("1", 1, 0), ("1:2", 1, 2), ("0:3", 0, 3), ("4294967294:4294967294", *[4294967294] * 2)],
+    [("1", 1, 0), ("1:2", 1, 2), ("0:3", 0, 3), ("2147483647:2147483647", *[2147483647] * 2)],
 )
 def test_user_of_an_exec(runtime, bundle, user, uid, gid):
     c = runtime.running(bundle.probe("hold"))
