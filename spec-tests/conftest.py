@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -81,15 +82,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         pathlib.Path(where).write_text(json.dumps(document, indent=1))
 
 
+def is_of_an_attack(mark: pytest.Mark) -> bool:
+    return mark.name == "req" and any(re.match(r"T\d\d", ident) for ident in mark.args)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     marks = {item.nodeid: list(item.iter_markers()) for item in items}
     bare = [name for name, all_ in marks.items() if not any(m.name in {"req", "fault"} for m in all_)]
     assert not bare, f"tests without a requirement id: {bare}"
-    attacks = {
-        n: m
-        for n, m in marks.items()
-        if any(str(a)[0] == "T" for one in m for a in one.args if one.name == "req")
-    }
+    attacks = {name: all_ for name, all_ in marks.items() if any(map(is_of_an_attack, all_))}
     nameless = [name for name, all_ in attacks.items() if not any(m.name == "cve" for m in all_)]
     assert not nameless, f"tests of an attack without its class: {nameless}"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from lib import host
 
@@ -19,7 +21,8 @@ def test_cgroups_are_read_only_where_asked_for(runtime, bundle, userns, cgroupns
         bundle.ns("cgroup")
     bundle.mount("/sys", "sysfs", "sysfs", ["nosuid", "noexec", "nodev", "ro"])
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", ["nosuid", "noexec", "nodev", "relatime", "ro"])
-    place = "/sys/fs/cgroup" if host.unified_only() else "/sys/fs/cgroup/freezer"
+    tops = [os.path.basename(top) for name, top in host.hierarchies().items() if name and "=" not in name]
+    place = "/sys/fs/cgroup" if host.unified_only() else f"/sys/fs/cgroup/{tops[0]}"
     seen = runtime.report(bundle, "write", f"{place}/cgroup.procs", "1", "mkdir", f"{place}/mine")
     found = [m for m in seen.mounts if m.kind in {"cgroup", "cgroup2"}]
     assert found
