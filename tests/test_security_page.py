@@ -21,7 +21,7 @@ def marks(name: str) -> set[str]:
     return found
 
 
-def tested() -> set[str]:
+def ids_of_the_suite() -> set[str]:
     return {name for name in marks("req") | marks("fault") if re.fullmatch(r"[TF]\d\d[a-z]?", name)}
 
 
@@ -38,11 +38,11 @@ def rows() -> dict[str, list[str]]:
 
 
 def test_every_attack_and_fault_of_the_suite_has_its_words() -> None:
-    assert set(threats()) == tested()
+    assert set(threats()) == ids_of_the_suite()
 
 
 def test_every_attack_and_fault_has_its_row() -> None:
-    assert set(rows()) == tested(), "run spec-tests/security_page.py"
+    assert set(rows()) == ids_of_the_suite(), "run spec-tests/security_page.py"
     for name, what in threats().items():
         assert what in rows()[name], f"{name}: run spec-tests/security_page.py"
 
