@@ -2,8 +2,8 @@
  *
  * Engines run us as root, some with an empty environment, no PATH and closed descriptors, from a directory that a stranger
  * may have filled. So nothing is searched for but relative to our own file; -I and -S keep PYTHON* variables, the current
- * directory, site-packages' .pth files and the user's own packages out. The environment is otherwise handed on as it is:
- * hooks inherit it.
+ * directory, site-packages' .pth files and the user's own packages out. The environment is otherwise handed on as it is, but
+ * for two variables: hooks inherit it.
  */
 #include "launcher.h"
 
@@ -18,6 +18,9 @@ static const char places[][48] = {
   PLATLIB, "lib/" PYTHON_NAME "/site-packages", "lib64/" PYTHON_NAME "/site-packages",
   "local/lib/" PYTHON_NAME "/dist-packages", "lib/" PYTHON_NAME "/dist-packages", "lib/python3/dist-packages", ".",
 };
+
+/* With these CPython looks for its own library beside a path of the caller's choice, whatever -I says. */
+static const char heeded[][24] = {"PYTHONEXECUTABLE=", "__PYVENV_LAUNCHER__="};
 
 static void say(const char *text) { SYS(write, 2, text, length_of(text)); }
 
@@ -121,7 +124,22 @@ static int try_snapshot(char *word, char *launcher, const long *stack) {
   return own_path(launcher, "launcher=");
 }
 
-static long start(const long *stack, const char *const *argv, const char *const *env) {
+static int begins_with(const char *text, const char *word) {
+  while (*word)
+    if (*text++ != *word++)
+      return 0;
+  return 1;
+}
+
+static void drop_heeded(const char **env) {
+  const char **kept = env;
+  for (; *env; env++)
+    if (!begins_with(*env, heeded[0]) && !begins_with(*env, heeded[1]))
+      *kept++ = *env;
+  *kept = 0;
+}
+
+static long start(const long *stack, const char *const *argv, const char **env) {
   char prefix[PATH_MAX], python[PATH_MAX], main[PATH_MAX], launcher[PATH_MAX], word[128];
   long argc = stack[0];
   ensure_stdio();
@@ -150,12 +168,13 @@ static long start(const long *stack, const char *const *argv, const char *const 
   *next++ = argc ? argv[0] : "pyrunc"; /* how we were called: the name in messages */
   for (long i = 1; i < argc; i++)
     *next++ = argv[i];
+  drop_heeded(env);
   SYS(execve, python, args, env);
   refuse("", python, ": cannot be executed");
 }
 
-__attribute__((used)) _Noreturn void enter(const long *stack) {
-  const char *const *argv = (const char *const *)(stack + 1);
+__attribute__((used)) _Noreturn void enter(long *stack) {
+  const char **argv = (const char **)(stack + 1);
   leave((int)start(stack, argv, argv + stack[0] + 1));
 }
 ENTRY(enter);

@@ -52,6 +52,8 @@ READ, WRITE, EXECUTE = 1, 2, 4
 VDSO_NAMES = ("[vdso]", "[vvar]", "[vvar_vclock]")
 LIBC_SIGNALS = (32, 33)
 """The C library keeps these to itself."""
+DROPPED = (b"PYTHONEXECUTABLE", b"__PYVENV_LAUNCHER__")
+"""What the launcher takes out of the environment of an ordinary start, and why it does: see there."""
 TRIES = 8
 ROUNDS = 20
 PREFIX = ".snapshot-"
@@ -301,7 +303,7 @@ def _resumed() -> None:
     posix.environ.clear()
     for word in _words(len(words) + 1):
         name, equals, value = word.partition(b"=")
-        if equals:
+        if equals and name not in DROPPED:
             posix.environ.setdefault(name, value)
     ignored = lib.pyrunc_signals_ignored()
     for number in range(1, 65):

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> object:
     report = yield
     ids = [ident for name in ("req", "fault") for mark in item.iter_markers(name) for ident in mark.args]
     record = item.config.stash_results.setdefault(item.nodeid, {"req": ids, "outcome": "passed", "why": ""})
+    if classes := [name for mark in item.iter_markers("cve") for name in mark.args]:
+        record["cve"] = classes
+    record |= {name: value for name, value in item.user_properties if name == "attempts"}
     if report.outcome != "passed" and record["outcome"] in {"passed", "skipped"}:
         record["outcome"] = report.outcome if report.when != "teardown" else "failed"
         record["why"] = str(report.longrepr[2]) if report.skipped else report.longreprtext[-2000:]
@@ -78,9 +82,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         pathlib.Path(where).write_text(json.dumps(document, indent=1))
 
 
+def is_of_an_attack(mark: pytest.Mark) -> bool:
+    return mark.name == "req" and any(re.match(r"T\d\d", ident) for ident in mark.args)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    bare = [item.nodeid for item in items if not any(m.name in {"req", "fault"} for m in item.iter_markers())]
+    marks = {item.nodeid: list(item.iter_markers()) for item in items}
+    bare = [name for name, all_ in marks.items() if not any(m.name in {"req", "fault"} for m in all_)]
     assert not bare, f"tests without a requirement id: {bare}"
+    attacks = {name: all_ for name, all_ in marks.items() if any(map(is_of_an_attack, all_))}
+    nameless = [name for name, all_ in attacks.items() if not any(m.name == "cve" for m in all_)]
+    assert not nameless, f"tests of an attack without its class: {nameless}"
 
 
 @pytest.fixture(autouse=True)
@@ -96,8 +108,7 @@ def needs(request: pytest.FixtureRequest) -> None:
 def tree(request: pytest.FixtureRequest) -> pathlib.Path:
     """The root file system that bundles are linked from."""
     base = request.config.stash_base
-    bundles.build_probe(base / "probe")
-    bundles.build_rootfs(base / "tree", base / "probe")
+    bundles.build_rootfs(base / "tree")
     return base / "tree"
 
 
@@ -107,9 +118,10 @@ def runtime(request: pytest.FixtureRequest, needs: None, tree: pathlib.Path) -> 
     work = pathlib.Path(tempfile.mkdtemp(prefix="t", dir=request.config.stash_base))
     work.chmod(0o755)
     under_test = runtimes.Runtime(request.config.stash_runtime, work, tree)
-    before, nodes = runtimes.mount_table(), host.device_nodes()
+    before, nodes, settings = runtimes.mount_table(), host.device_nodes(), host.settings()
     yield under_test
     complaints = under_test.clean() + host.give_back(nodes)
+    complaints += [f"setting {name}: {was}" for name, was in settings.items() if host.settings()[name] != was]
     after = runtimes.mount_table()
     if after != before:
         complaints += [f"mount {line}" for line in sorted(set(after) - set(before))]

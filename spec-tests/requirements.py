@@ -123,15 +123,25 @@ def command_line_ids() -> list[tuple[str, str, str]]:
     ]
 
 
-def main() -> None:
-    """Read or make the results and write the document."""
-    args = sys.argv[1:]
+def threats() -> dict[str, str]:
+    """Id of an attack or a fault -> what it is."""
+    with (HERE / "threats.csv").open(newline="") as file:
+        return {row["id"]: row["what"] for row in csv.DictReader(file)}
+
+
+def read(args: list[str]) -> list[dict]:
+    """The results that the command line names, or, after --run, those of a run for each runtime."""
     if args[:1] == ["--run"]:
         where = pathlib.Path(tempfile.mkdtemp(prefix="st-results-"))
         files = [run(runtime, where) for runtime in args[1:]]
     else:
         files = [pathlib.Path(name) for name in args]
-    documents = [json.loads(path.read_text()) for path in files]
+    return [json.loads(path.read_text()) for path in files]
+
+
+def main() -> None:
+    """Read or make the results and write the document."""
+    documents = read(sys.argv[1:])
     tests = functions(documents)
     lines = [HEAD, *(f"- {document['runtime']}: {count(document)} tests" for document in documents), ""]
     with (HERE / "requirements.csv").open(newline="") as file:
@@ -153,10 +163,10 @@ def main() -> None:
     lines += [
         "## Hostile input (T) and faults (F)",
         "",
-        *table([(i, "", "") for i in other], documents, tests),
+        *table([(i, "", threats().get(i, "")) for i in other], documents, tests),
         "",
     ]
-    unknown = [i for i in other if not re.fullmatch(r"[TF]\d\d[a-g]?", i)] + [
+    unknown = [i for i in other if not re.fullmatch(r"[TF]\d\d[a-gpr]?", i)] + [
         i for i in tests if i.startswith("CLI-") and i not in {c[0] for c in command_line_ids()}
     ]
     if unknown:

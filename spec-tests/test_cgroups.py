@@ -10,7 +10,7 @@ from lib import host
 from lib.bundle import Unset
 from lib.runtime import PREFIX, new_id, poll
 
-req = pytest.mark.req
+req, cve = pytest.mark.req, pytest.mark.cve
 v1 = pytest.mark.only_if("cgroup-v1")
 MIB = 1 << 20
 
@@ -74,6 +74,7 @@ def test_every_hierarchy_is_joined(runtime, bundle):
 
 
 @req("CG-7", "T22")
+@cve("cgroup path traversal")
 @pytest.mark.parametrize(
     "path", ["../../{p}x", "/a/../../{p}x", "/../../../../../{p}x", "../../../../../../{p}x/y"]
 )

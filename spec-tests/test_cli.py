@@ -8,7 +8,7 @@ import re
 import pytest
 from lib.runtime import new_id, poll
 
-fault, req = pytest.mark.fault, pytest.mark.req
+fault, req, cve = pytest.mark.fault, pytest.mark.req, pytest.mark.cve
 
 
 # ---- parsing ----
@@ -116,6 +116,7 @@ def test_version(runtime, flag):
 
 
 @req("CLI-ROOT-1", "T36")
+@cve("secrets at rest")
 @pytest.mark.parametrize("mask", [0o22, 0])
 def test_state_is_nobody_elses(runtime, bundle, mask):
     c = runtime.create(bundle, umask=mask)
@@ -195,6 +196,7 @@ def test_unknown_log_format(runtime):
 
 
 @req("CLI-LOG-1", "T37")
+@cve("injection into logs and terminals")
 def test_what_strangers_wrote_is_escaped(runtime, bundle):
     log = runtime.work / "log.json"
     bundle.hook(

@@ -14,7 +14,7 @@ from lib.console import Receiver
 from lib.probe import seen_in
 from lib.runtime import ENV, new_id, orphans, poll, process_state
 
-fault, req = pytest.mark.fault, pytest.mark.req
+fault, req, cve = pytest.mark.fault, pytest.mark.req, pytest.mark.cve
 
 
 # ---- create, start, kill, delete ----
@@ -318,6 +318,7 @@ def test_no_pivot(runtime, bundle):
 
 
 @req("CLI-KEYRING-1", "T35")
+@cve("keys of the caller")
 @pytest.mark.only_if("file:/proc/keys")
 @pytest.mark.parametrize("option", [[], ["--no-new-keyring"]], ids=["new", "no new"])
 def test_session_keyring(runtime, bundle, option):

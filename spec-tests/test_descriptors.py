@@ -9,13 +9,14 @@ import pytest
 from lib.probe import seen_in
 from lib.runtime import new_id
 
-req = pytest.mark.req
+req, cve = pytest.mark.req, pytest.mark.cve
 
 
 # ---- descriptors ----
 
 
 @req("RL-1", "T02c")
+@cve("CVE-2024-21626", "CVE-2016-9962")
 def test_only_the_three_descriptors_are_open(runtime, bundle):
     leak = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
     os.dup2(leak, 60, inheritable=True)
@@ -28,6 +29,7 @@ def test_only_the_three_descriptors_are_open(runtime, bundle):
 
 
 @req("RL-2", "T02g")
+@cve("descriptors beyond those asked for")
 @pytest.mark.parametrize("way", ["--preserve-fds", "LISTEN_FDS", "LISTEN_PID of another"])
 def test_further_descriptors(runtime, bundle, way):
     files = [os.open(runtime.work / f"extra{n}", os.O_RDWR | os.O_CREAT) for n in (3, 4, 5)]
@@ -54,6 +56,7 @@ def test_further_descriptors(runtime, bundle, way):
 
 
 @req("RL-3", "T02f")
+@cve("closed standard streams")
 def test_closed_standard_descriptors(runtime, bundle):
     """The runtime's own first files must not land on 0, 1, 2 and reach the container there."""
     bundle.probe("out", "/seen", "report", "hold").write()

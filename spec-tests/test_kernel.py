@@ -10,7 +10,7 @@ from lib import host
 from lib.bundle import Unset
 from lib.runtime import new_id
 
-req = pytest.mark.req
+req, cve = pytest.mark.req, pytest.mark.cve
 
 
 # ---- sysctl ----
@@ -46,6 +46,7 @@ def test_sysctl_where_proc_is_not_mounted(runtime, bundle):
 
 
 @req("SY-1", "CR-7", "T21")
+@cve("CVE-2022-0811", "CVE-2025-52881")
 @pytest.mark.parametrize(
     "key",
     [
@@ -136,6 +137,7 @@ def test_root_propagation_that_is_none(runtime, bundle, value):
 
 
 @req("RP-1", "T33")
+@cve("mounts that leak to the host")
 @pytest.mark.parametrize("value", ["shared", "rshared", "slave", "private", Unset], ids=str)
 def test_mounts_of_the_container_stay_in_it(runtime, bundle, value):
     """On a shared mount a mistake would show in the caller's table: the leak guard of every test looks, this one provokes."""

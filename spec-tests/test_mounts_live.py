@@ -9,7 +9,7 @@ import pathlib
 import pytest
 from lib.runtime import poll
 
-req = pytest.mark.req
+req, cve = pytest.mark.req, pytest.mark.cve
 
 
 def mounts(runtime, verb: str, container, *entries: dict, **how):
@@ -72,6 +72,7 @@ def test_a_file_and_a_new_file_system(runtime, living, data):
 
 
 @req("CLI-CRUN-5", "T11")
+@cve("CVE-2025-52881", "CVE-2021-30465")
 def test_links_of_the_container_lead_nowhere_else(runtime, bundle, data):
     """Destinations are resolved below the container's root, by what it holds at that moment."""
     (bundle.rootfs / "out").symlink_to("/../../../../../" + str(runtime.work))
@@ -98,6 +99,7 @@ while :; do mv /a /b; ln -s /proc /a; rm /a; mv /b /a; done"""
 
 
 @req("CLI-CRUN-5", "T11")
+@cve("CVE-2025-52881", "CVE-2021-30465")
 def test_a_path_that_changes_all_the_time(runtime, bundle):
     """umount2(2) takes a path: nothing may swap a part of it for a link behind the look at it."""
     if runtime.raw("help", "mounts").out.count("mounts") == 0:

@@ -11,7 +11,7 @@ from lib import host
 from lib.bundle import Unset
 from lib.runtime import poll
 
-req = pytest.mark.req
+req, cve = pytest.mark.req, pytest.mark.cve
 FILES = {
     "pid": "pid",
     "network": "net",
@@ -97,6 +97,7 @@ def test_namespace_that_is_not_listed_is_the_callers(runtime, bundle, kind):
 
 
 @req("NS-7", "T33b")
+@cve("mounts that leak to the host")
 def test_no_mount_namespace(runtime, bundle):
     """Mounts would be made in the caller's namespace then: refused, or at least gone afterwards."""
     bundle.drop_ns("mount")
@@ -106,6 +107,7 @@ def test_no_mount_namespace(runtime, bundle):
 
 
 @req("NS-7", "T33b")
+@cve("mounts that leak to the host")
 def test_no_namespaces_at_all(runtime, bundle):
     bundle.set("linux.namespaces", []).set("hostname", Unset)
     with runtime.assert_untouched():

@@ -10,7 +10,7 @@ from lib import host
 from lib.bundle import Unset
 from lib.runtime import new_id
 
-req = pytest.mark.req
+req, cve = pytest.mark.req, pytest.mark.cve
 
 
 # ---- Linux ----
@@ -44,12 +44,14 @@ def test_capability_sets(runtime, bundle, kind):
 
 
 @req("LP-2", "T15")
+@cve("CVE-2022-29162", "CVE-2022-27650")
 def test_capabilities_of_root(runtime, bundle):
     caps = runtime.report(bundle.caps("KILL", "CHOWN")).caps
     assert caps == {"Inh": 0, "Amb": 0} | dict.fromkeys(("Prm", "Eff", "Bnd"), host.mask_of("KILL", "CHOWN"))
 
 
 @req("LP-2", "T15")
+@cve("CVE-2022-29162", "CVE-2022-27650")
 def test_capabilities_of_a_user_without_ambient(runtime, bundle):
     bundle.caps("KILL", "CHOWN").set("process.user", {"uid": 1000, "gid": 1000})
     assert runtime.report(bundle).caps == dict.fromkeys(("Inh", "Amb", "Prm", "Eff"), 0) | {
@@ -58,6 +60,7 @@ def test_capabilities_of_a_user_without_ambient(runtime, bundle):
 
 
 @req("LP-2", "T15b")
+@cve("capabilities by default")
 @pytest.mark.parametrize("value", [Unset, {}], ids=["absent", "empty"])
 def test_no_capabilities_unless_asked_for(runtime, bundle, value):
     assert runtime.report(bundle.set("process.capabilities", value)).caps == dict.fromkeys(

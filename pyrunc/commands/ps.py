@@ -8,6 +8,7 @@ from errno import ENOENT
 from pyrunc import _os as os
 from pyrunc import log
 from pyrunc.commands import write
+from pyrunc.consts import IGNORED
 from pyrunc.errors import HostError, OpError, PyruncError, UsageError
 from pyrunc.spec.jsontext import dumps
 from pyrunc.state import open_root
@@ -85,7 +86,9 @@ def run_ps(options: Sequence[str]) -> str:
     reader, writer = os.pipe()
     actions = [(os.POSIX_SPAWN_DUP2, writer, 1), (os.POSIX_SPAWN_DUP2, writer, 2)]
     try:
-        pid = os.posix_spawnp("ps", ["ps", *options], kept, file_actions=actions)
+        pid = os.posix_spawnp(
+            "ps", ["ps", *options], kept, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=IGNORED
+        )
     except FileNotFoundError:
         os.close(reader)
         raise HostError('exec: "ps": executable file not found in $PATH') from None

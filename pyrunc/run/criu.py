@@ -124,6 +124,11 @@ def message_of(message: Mapping[int, int | bytes], field: int) -> dict[int, int 
     return decode(value) if isinstance(value, bytes) else {}
 
 
+def surroundings() -> dict[str, str]:
+    """Return the environment of criu: where its own programs are. By HOME it would find a file of options."""
+    return {"PATH": os.environ.get("PATH", os.defpath)}
+
+
 class Criu:
     """One `criu swrk`, for one request. To be closed."""
 
@@ -138,7 +143,10 @@ class Criu:
         self.sock, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         try:
             self.process = subprocess.Popen(  # noqa: S603  # what the administrator's $PATH holds
-                [path, "swrk", str(theirs.fileno())], pass_fds=[theirs.fileno(), *inherited]
+                [path, "swrk", str(theirs.fileno())],
+                pass_fds=[theirs.fileno(), *inherited],
+                env=surroundings(),
+                process_group=0,
             )
         except OSError as error:
             self.sock.close()

@@ -12,7 +12,7 @@ import select
 import time
 
 from pyrunc import _os as os
-from pyrunc.consts import SPEC_VERSION
+from pyrunc.consts import IGNORED, SPEC_VERSION
 from pyrunc.errors import OpError, strerror
 from pyrunc.run.hookio import STDERR, STDOUT, append_output
 from pyrunc.spec.jsontext import dumps
@@ -125,7 +125,7 @@ def _spawn(hook: Hook, files: Sequence[int]) -> int:
         file_actions=actions,
         setpgroup=0,
         setsigmask=(),
-        setsigdef=(_signal.SIGPIPE, _signal.SIGXFSZ),  # which Python ignores
+        setsigdef=IGNORED,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from errno import EPERM
 
 from pyrunc import _os as os
+from pyrunc.consts import IGNORED
 from pyrunc.errors import HostError, OpError, strerror
 from pyrunc.plan.namespaces import setgroups_denied
 
@@ -76,7 +77,15 @@ def _call_helper(pid: int, kind: str, mappings: Sequence[IDMapping], at: str) ->
     try:
         actions = [(os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, out, 2)]
         # the helper is set-user-ID root: it gets nothing of our environment
-        child = os.posix_spawn(path, [name, str(pid), *numbers], {}, file_actions=actions)
+        child = os.posix_spawn(
+            path,
+            [name, str(pid), *numbers],
+            {},
+            file_actions=actions,
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=IGNORED,
+        )
         status = os.waitpid(child, 0)[1]
         if status:
             said = os.pread(out, 4096, 0).decode(errors="replace").strip().replace("\n", "; ")

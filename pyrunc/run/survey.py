@@ -269,10 +269,19 @@ def _judge_criu(path: str) -> str:
     """Return what criu itself says that it cannot do with this kernel, "" when it can; it asks for root."""
     import subprocess
 
+    from pyrunc.run.criu import surroundings
+
     command = [path, "check"]
     try:
         done = subprocess.run(  # noqa: S603  # what the administrator's $PATH holds
-            command, capture_output=True, text=True, errors="replace", timeout=20, check=False
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=20,
+            check=False,
+            env=surroundings(),
+            process_group=0,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{path} check: {error}"

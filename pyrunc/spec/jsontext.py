@@ -201,10 +201,12 @@ def _oddities(value: object, at: str) -> Iterator[Fault]:
 
 
 def _string_faults(text: str, at: str, role: str) -> Iterator[Fault]:
+    is_variable = at.rpartition("[")[0].endswith("env")  # which may hold a password: errors go to logs
+    what = "" if is_variable else f"{role}{quoted(text)} "
     if "\0" in text:
-        yield Fault(at, f"{role}{quoted(text)} contains a null byte")
+        yield Fault(at, f"{what}contains a null byte")
     if not text.isascii() and any(map(_is_surrogate, text)):
-        yield Fault(at, f"{role}{quoted(text)} contains a lone surrogate")
+        yield Fault(at, f"{what}contains a lone surrogate")
 
 
 def _is_surrogate(char: str) -> bool:

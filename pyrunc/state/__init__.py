@@ -50,6 +50,7 @@ __all__ = [
     "check_id",
     "open_root",
     "process_start",
+    "refuse_others",
 ]
 
 ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-")
@@ -475,8 +476,13 @@ class StateRoot:
             if error.errno in {ENOENT, ENOTDIR, ELOOP}:
                 raise StateError(NO_SUCH) from None
             raise OpError(f"open {self.path}/{name}", error.errno or ENOENT) from None
-        if lock:
-            entry.lock()
+        try:
+            refuse_others(os.fstat(entry.dir_fd), f"{self.path}/{name}")
+            if lock:
+                entry.lock()
+        except BaseException:
+            entry.close()
+            raise
         return entry
 
     def open(self, name: str, *, lock: bool = False) -> Entry:
@@ -498,13 +504,33 @@ class StateRoot:
 
 
 def open_root(args: Args, *, ensure: bool = False) -> StateRoot:
-    """Return the root of the command line; with `ensure` it is made when it is missing (0700)."""
+    """Return the root of the command line; with `ensure` it is made when it is missing (0700).
+
+    Raises StateError when somebody else may write to it.
+    """
     if ensure:
         _ensure_root(args.root, own=args.default_root and os.geteuid() != 0)
+    try:
+        status = os.stat(args.root)
+    except OSError:
+        return StateRoot(args.root)  # whoever needs it says so
+    refuse_others(status, args.root, sticky=True)
     return StateRoot(args.root)
 
 
+def refuse_others(status: os.stat_result, path: str, *, sticky: bool = False) -> None:
+    """Raise StateError for a directory that others may write to: state says what is killed and what is removed.
+
+    With `sticky` it may be one in which nobody can rename or remove what is another's, such as /tmp.
+    """
+    if status.st_uid != os.geteuid():
+        raise StateError(f"{path}: is the directory of another user (uid {status.st_uid}): not used")
+    if status.st_mode & 0o022 and not (sticky and status.st_mode & 0o1000):
+        raise StateError(f"{path}: others may write to it (mode {status.st_mode & 0o7777:04o}): not used")
+
+
 def _ensure_root(path: str, *, own: bool) -> None:
+    before = os.umask(0o077)  # also for what is missing above it
     try:
         os.makedirs(path, 0o700, exist_ok=True)
         if own:
@@ -512,3 +538,5 @@ def _ensure_root(path: str, *, own: bool) -> None:
     except OSError as error:
         hint = " (the path in $XDG_RUNTIME_DIR must be writable by the user)" if own else ""
         raise OpError(f"mkdir {path}{hint}", error.errno or EAGAIN) from None
+    finally:
+        os.umask(before)

@@ -118,10 +118,12 @@ def test_start_that_races_with_the_end_of_its_process(runtime, bundle):
         process = runtime.spawn("--root", runtime.root, "start", c.id, err=subprocess.DEVNULL)
         time.sleep(0.002 * n)
         runtime.cmd("kill", c.id, "KILL")
-        assert runtime.wait(process, 8) in {0, 1}
+        code = runtime.wait(process, 8)
+        assert code in {0, 1}
         c.wait(pid)
-        assert c.status == "stopped"
-        c.delete()
+        if code == 0 or c.exists():  # a start that fails may have destroyed it (LC-7)
+            assert c.status == "stopped"
+            c.delete()
 
 
 @fault("F17")

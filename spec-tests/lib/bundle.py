@@ -11,6 +11,7 @@ import subprocess
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 PATH = "PATH=/bin:/sbin:/usr/bin"
+PROGRAMS = ("probe", "attacker")
 APPLETS = ("sh", "cat", "echo", "ls", "true", "false", "sleep", "id", "env", "test", "stty")
 
 CONFIG = {
@@ -62,28 +63,29 @@ class Unset:
     """Set a key to this to remove it."""
 
 
-def build_probe(target: pathlib.Path) -> None:
-    """Compile the probe; a host without a compiler or a static libc gets one clear line."""
+def build_program(name: str, target: pathlib.Path) -> None:
+    """Compile a program of probe/; a host without a compiler or a static libc gets one clear line."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise SystemExit("spec-tests: no C compiler (install gcc or clang)")
-    command = [compiler, "-static", "-O1", "-o", str(target), str(HERE / "probe/probe.c")]
+    command = [compiler, "-static", "-O1", "-o", str(target), str(HERE / f"probe/{name}.c")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         first = next(
             (line for line in done.stderr.splitlines() if "error" in line or "cannot" in line), done.stderr
         )
-        raise SystemExit(f"spec-tests: the probe does not build (a static libc is needed): {first}")
+        raise SystemExit(f"spec-tests: {name}.c does not build (a static libc is needed): {first}")
 
 
-def build_rootfs(where: pathlib.Path, probe: pathlib.Path) -> None:
-    """The tree that every bundle's rootfs is linked from: the probe, busybox and a few files."""
+def build_rootfs(where: pathlib.Path) -> None:
+    """The tree that every bundle's rootfs is linked from: our programs, busybox and a few files."""
     busybox = next((p for p in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(p)), None)
     if busybox is None:
         raise SystemExit("spec-tests: no busybox (install busybox-static)")
     for directory in ("bin", "etc", "proc", "sys", "dev", "tmp", "root"):
         (where / directory).mkdir(parents=True)
-    shutil.copy(probe, where / "probe")
+    for program in PROGRAMS:
+        build_program(program, where / program)
     shutil.copy(busybox, where / "bin/busybox")
     for applet in APPLETS:
         (where / "bin" / applet).symlink_to("busybox")

@@ -235,6 +235,23 @@ def device_nodes() -> dict[str, tuple[int, int, int]]:
     return found
 
 
+def settings() -> dict[str, str]:
+    """Settings that belong to the whole host; no container changes one (T12p)."""
+    names = (
+        "kernel/core_pattern",
+        "kernel/hostname",
+        "kernel/domainname",
+        "kernel/modprobe",
+        "kernel/shmmni",
+    )
+    names += ("kernel/sysrq", "fs/suid_dumpable", "net/ipv4/ip_forward")
+    found = {}
+    for name in names:
+        with contextlib.suppress(OSError):
+            found[name] = pathlib.Path("/proc/sys", name).read_text()
+    return found
+
+
 def give_back(nodes: dict[str, tuple[int, int, int]]) -> list[str]:
     """Put owners and modes back to what they were, and say which were changed: the whole host would feel it."""
     changed = {path: now for path, now in device_nodes().items() if now != nodes.get(path, now)}

@@ -240,11 +240,16 @@ class Runtime:
         assert result.code == 0, str(result)
         return result
 
+    def spawn_program(self, *argv: object, **popen: object) -> subprocess.Popen:
+        """A process of the test's own; the caller ends it and waits, or the end of the test does."""
+        process = subprocess.Popen(list(map(str, argv)), stdin=subprocess.DEVNULL, **popen)
+        _running.add(process.pid)
+        self.spawned.append(process)
+        return process
+
     def spawn_sleep(self, *prefix: str) -> subprocess.Popen:
         """A process of the test's own, which no runtime may touch; the caller kills it and waits."""
-        process = subprocess.Popen([*prefix, "sleep", "60"], stdin=subprocess.DEVNULL)
-        _running.add(process.pid)
-        return process
+        return self.spawn_program(*prefix, "sleep", "60")
 
     # ---- containers ----
 

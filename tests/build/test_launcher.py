@@ -103,6 +103,21 @@ def test_the_environment_goes_on_unchanged(install: Install) -> None:
     assert install.start(["pyrunc"], env)["env"] == env
 
 
+@pytest.mark.parametrize("name", ["PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__"])
+def test_what_python_heeds_all_the_same(install: Install, tmp_path: Path, name: str) -> None:
+    """With either CPython finds a ._pth file beside that path, and takes its modules from where that says, -I or not."""
+    marker, lib = tmp_path / "marker", tmp_path / "lib"
+    (lib / "encodings").mkdir(parents=True)
+    (lib / "encodings/__init__.py").write_text(f"import posix; posix.open({str(marker)!r}, 0o101)\n")
+    (tmp_path / "evil._pth").write_text(f"{lib}\n")
+
+    found = install.start(["pyrunc"], {"A": "1", name: str(tmp_path / "evil"), "LC_ALL": "C"})
+
+    assert not marker.exists()
+    assert found["executable"] == REAL
+    assert found["env"] == {"A": "1", "LC_ALL": "C"}
+
+
 def test_closed_descriptors_become_dev_null(install: Install) -> None:
     found = install.start(["pyrunc"], preexec_fn=lambda: os.closerange(0, 3))
 

@@ -38,6 +38,8 @@ BAD = (
     (b'{"a": 1, "a": 1}', 'duplicate key "a"'),
     (b'{"p": [{"x": 1, "y": {"b": 1, "b": 2, "c": 3, "c": 3}}]}', 'p[0].y: duplicate key "b"; p[0].y: duplicate key "c"'),
     (b'{"a": {"b.c": "x\\u0000"}}', 'a["b.c"]: "x\\u0000" contains a null byte'),
+    (b'{"process": {"env": ["A", "B=x\\u0000"]}}', "process.env[1]: contains a null byte"),
+    (b'{"env": ["B=x\\ud800"]}', "env[0]: contains a lone surrogate"),
     (b'{"\\u0000": 1}', 'key "\\u0000" contains a null byte'),
     (b'{"a": "\\ud800"}', 'a: "\\ud800" contains a lone surrogate'),
     (b'{"\\udfff": 1}', 'key "\\udfff" contains a lone surrogate'),

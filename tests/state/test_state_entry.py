@@ -606,3 +606,46 @@ print(*sorted(set(sys.modules) - before))
         "pyrunc.cgroup",
     }
     assert dear.isdisjoint(out.split())
+
+
+# Whose it is.
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702, 0o1770])
+@pytest.mark.parametrize("what", ["root", "container"])
+def test_what_others_may_write_to_is_not_used(root: StateRoot, what: str, mode: int) -> None:
+    """Who can write a state file chooses what `delete --force` kills and removes."""
+    begun(root).close()
+    place = Path(root.path) if what == "root" else Path(root.path, "c1")
+    place.chmod(mode)
+
+    if (what, mode) == ("root", 0o1770):  # as /tmp: ours are ours there
+        open_root(Args(Path(root.path))).open("c1").close()  # type: ignore[arg-type]
+        return
+    with pytest.raises(StateError, match=rf"{place}: others may write to it \(mode {mode:04o}\): not used"):
+        open_root(Args(Path(root.path))).open("c1")  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("what", ["root", "container"])
+def test_what_is_anothers_is_not_used(root: StateRoot, what: str) -> None:
+    begun(root).close()
+    place = root.path if what == "root" else f"{root.path}/c1"
+    os.chown(place, 4242, 0)
+
+    with pytest.raises(
+        StateError, match=rf"{place}: is the directory of another user \(uid 4242\): not used"
+    ):
+        open_root(Args(Path(root.path))).open("c1")  # type: ignore[arg-type]
+
+
+def test_what_is_made_above_the_root_is_ours_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        open_root(Args(tmp_path / "a" / "b" / "root"), ensure=True)  # type: ignore[arg-type]
+        assert os.umask(0) == 0
+    finally:
+        os.umask(before)
+
+    for place in ("a", "a/b", "a/b/root"):
+        assert stat.S_IMODE((tmp_path / place).stat().st_mode) == 0o700
