@@ -164,11 +164,15 @@ long make_node(int dir, const char *name, unsigned int mode, unsigned int dev, u
 static long swap_roots(void) {
   long old = SYS(openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
   TRY(old);
-  TRY(SYS(pivot_root, ".", "."));
-  TRY(SYS(fchdir, old));
-  TRY(SYS(mount, 0, ".", 0, MS_SLAVE | MS_REC, 0));
-  TRY(SYS(umount2, ".", MNT_DETACH));
-  return SYS(close, old);
+  long done = SYS(pivot_root, ".", ".");
+  if (!done)
+    done = SYS(fchdir, old);
+  if (!done)
+    done = SYS(mount, 0, ".", 0, MS_SLAVE | MS_REC, 0);
+  if (!done)
+    done = SYS(umount2, ".", MNT_DETACH);
+  SYS(close, old); /* the host's root: not even a plan that tolerates an errno may go on with it */
+  return done;
 }
 
 long pivot(int root, int how) {

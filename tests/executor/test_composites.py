@@ -190,6 +190,17 @@ def root_with_proc(plan: Plan) -> Plan:
     return plan
 
 
+def test_pivot_that_fails_leaves_no_descriptor_of_the_old_root(room: Path) -> None:
+    """No plan tolerates that, but one that did would go on with the host's root at hand."""
+    plan = user_namespace(Plan()).op("OPEN", CWD, str(room), O_PATH | DIRECTORY, 0, 0, out=5)
+    plan.op("PIVOT", 5, 0, tolerate=[errno.EINVAL])
+    plan.op("OPEN", CWD, "/proc/self/fd/5", O_PATH, 0, 0, out=6)  # 3 is the conversation, 4 the directory
+
+    result = run_user(plan)
+
+    assert (result.skipped, result.error) == ([("PIVOT", errno.EINVAL)], ("OPEN", errno.ENOENT))
+
+
 @pytest.mark.parametrize("how", [0, 1])
 def test_pivot(how: int) -> None:
     plan = root_with_proc(user_namespace(Plan())).op("PIVOT", 5, how).sh("pwd; ls /")
