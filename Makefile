@@ -9,7 +9,7 @@
 # PYTHON=/path/to/python3 chooses the interpreter (3.11 or later) when .venv is made. The default is the system's, if it
 # is new enough: a distribution's optimised build starts fastest, and start-up is most of what pyrunc costs.
 
-.PHONY: build demo test test-vm test-engines bench soak fuzz lint lock sbom clean rootfs conformance deps deps-test deps-engines deps-vm extra-test extra-bench
+.PHONY: build demo test test-vm test-engines bench soak fuzz lint lock sbom clean rootfs conformance deps deps-test deps-engines deps-vm deps-fuzz extra-test extra-bench
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
@@ -17,6 +17,7 @@ PYTHON  ?=
 RUNTIME ?= pyrunc
 # a name is looked up in PATH, as $RUNTIME of the suite is; ours need not be there
 RUNTIME_PATH = $(if $(filter pyrunc,$(RUNTIME)),$(CURDIR)/.venv/bin/pyrunc,$(RUNTIME))
+FUZZ_SECONDS ?= 150
 # the page whose matrix of engines and actions `make test-engines` writes
 MATRIX  ?= docs/engines.md
 SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo)
@@ -27,6 +28,7 @@ SAMPLES := bundles/make-rootfs $(wildcard bundles/*/inside)
 
 DEBS      := gcc libc6-dev linux-libc-dev libseccomp2 busybox-static $(if $(PYTHON),,python3 python3-dev python3-venv)
 DEBS_TEST := $(DEBS) runc crun uidmap iproute2 util-linux strace
+DEBS_FUZZ := $(DEBS) clang libclang-rt-dev
 DEBS_VM   := qemu-system-x86 debootstrap e2fsprogs xz-utils
 DEBS_ENGINES := $(DEBS) containerd runc docker.io podman conmon crun tini iproute2 util-linux procps
 
@@ -64,8 +66,9 @@ test-engines: deps-engines build extra-test
 test-vm: deps-vm
 	@$(AS_ROOT) python3 tests/vm/run.py $(VM_ARGS)
 
-fuzz: build extra-test
-	@.venv/bin/python tests/fuzz_config.py --seconds 60
+# FUZZ_SECONDS is for all targets together (tests/fuzz/README.md); FUZZ_TARGETS chooses some of them.
+fuzz: deps-fuzz build extra-test
+	@.venv/bin/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS) $(FUZZ_TARGETS)
 
 # What an installation consists of, as cyclonedx-py sees it in a virtual environment that holds nothing else.
 sbom: build
@@ -145,6 +148,9 @@ deps:
 
 deps-test:
 	@$(call install,$(DEBS_TEST))
+
+deps-fuzz:
+	@$(call install,$(DEBS_FUZZ))
 
 deps-vm:
 	@$(call install,$(DEBS_VM))

@@ -129,8 +129,8 @@ class Words(Target):
     """READER TEXT, a line each."""
 
     name = "words"
-    tokens = (*Target.tokens, b"0", b",", b";", b"@a", b"'x'", b".slice", b"1.5", b"s", b"9999999", b"KiB", b"SIG", b"[" * 5000, b"-inf", b"nan", b"RTMIN+1",
-              b"\xc2\xb2", b"\xd9\xa3")  # fmt: skip
+    tokens = (*Target.tokens, b"0", b",", b";", b"@a", b"'x'", b".slice", b"1.5", b"s", b"9999999", b"KiB", b"SIG", b"[" * 5000,
+              b"-inf", b"nan", b"RTMIN+1", b"\xc2\xb2", b"\xd9\xa3")  # fmt: skip
 
     def vary(self, data: bytes, rnd: random.Random) -> bytes:
         reader, blank, text = data.partition(b" ")
