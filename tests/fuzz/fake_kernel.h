@@ -19,6 +19,9 @@ long checked_run_op(struct run *run, const struct plan_record *op);
 void kernel_boot(const unsigned char *plan, size plan_length, const unsigned char *feed, size feed_length, int inputs);
 int kernel_open_count(void);
 void kernel_shutdown(void);
+void kernel_fail(int call, int error, int again); /* after boot: let a call, counted from 1, fail; `again`: its like from then on */
+void kernel_close_stdin(void);
+int kernel_calls(void);
 extern int kernel_ended; /* how: 0 not yet, 1 by exit, 2 by execve, 3 out of patience */
 
 #endif

@@ -49,16 +49,24 @@ def build_checker(program: Path) -> None:
     )
 
 
-def build_executor(program: Path, *flags: str, link: str = SANITIZE) -> None:
-    """Build the executor on the fake kernel; init.c calls the operations by way of the check of descriptors."""
+def build_executor(program: Path, *flags: str, compiler: str = "clang") -> None:
+    """Build the executor on the fake kernel; init.c calls the operations by way of the check of descriptors.
+
+    Without `flags` it becomes a target of libFuzzer's, else the program of STANDALONE.
+    """
+    rest = [HERE / "fake_kernel.c", HERE / "fuzz_executor.c"]
+    if flags:
+        flags = (*flags, "-DSTANDALONE")
+    else:
+        flags = (SANITIZE, "-DWITH_ANSWERS")
+        rest.append(HERE / "mutate.c")
     objects = []
     for name in EXECUTOR:
         objects.append(program.with_name(f"{program.name}-{name}.o"))
         own = ("-Dmain=executor_main", "-DCHECK_OPERATIONS") if name == "init" else ()
         source = ("-include", HERE / "fake_kernel.h", *own, "-c", CSRC / f"{name}.c", "-o", objects[-1])
-        run("clang", *FLAGS, link, *flags, *source)
-    rest = (HERE / "fake_kernel.c", HERE / "fuzz_executor.c", HERE / "mutate.c")
-    run("clang", *FLAGS, link, *flags, "-DWITH_ANSWERS", *objects, *rest, "-o", program)
+        run(compiler, *FLAGS, *flags, *source)
+    run(compiler, *FLAGS, *flags, *objects, *rest, "-o", program)
 
 
 def plans() -> dict[str, bytes]:
