@@ -2,6 +2,7 @@
 # make build    pyrunc in .venv/bin                            make lint    the linters
 # make rootfs   the sample bundles' root file system           make bench   pyrunc, runc and crun side by side
 # make conformance RUNTIME=runc    the black-box suite against any runtime
+# make fuzz     fuzzers, for FUZZ_SECONDS                  make coverage-executor    what of it no test reaches
 # make sbom     build/sbom.json: what an installation consists of     make lock    pin the newest versions in .ci/requirements
 # make test-vm                     tests in a virtual machine: cgroup v2 alone, under systemd (tests/vm/run.py)
 # make test-engines                containerd, Docker and Podman with pyrunc; writes the matrix of docs/engines.md
@@ -9,7 +10,7 @@
 # PYTHON=/path/to/python3 chooses the interpreter (3.11 or later) when .venv is made. The default is the system's, if it
 # is new enough: a distribution's optimised build starts fastest, and start-up is most of what pyrunc costs.
 
-.PHONY: build demo test test-vm test-engines bench soak fuzz lint lock sbom clean rootfs conformance deps deps-test deps-engines deps-vm extra-test extra-bench
+.PHONY: build demo test test-vm test-engines bench soak fuzz coverage-executor lint lock sbom clean rootfs conformance deps deps-test deps-engines deps-vm deps-fuzz extra-test extra-bench
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
@@ -17,6 +18,7 @@ PYTHON  ?=
 RUNTIME ?= pyrunc
 # a name is looked up in PATH, as $RUNTIME of the suite is; ours need not be there
 RUNTIME_PATH = $(if $(filter pyrunc,$(RUNTIME)),$(CURDIR)/.venv/bin/pyrunc,$(RUNTIME))
+FUZZ_SECONDS ?= 150
 # the page whose matrix of engines and actions `make test-engines` writes
 MATRIX  ?= docs/engines.md
 SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo)
@@ -26,7 +28,8 @@ SOURCES := $(shell find csrc pyrunc -name '*.py' -o -name '*.[ch]') $(wildcard s
 SAMPLES := bundles/make-rootfs $(wildcard bundles/*/inside)
 
 DEBS      := gcc libc6-dev linux-libc-dev libseccomp2 busybox-static $(if $(PYTHON),,python3 python3-dev python3-venv)
-DEBS_TEST := $(DEBS) runc crun uidmap iproute2 util-linux strace
+DEBS_TEST := $(DEBS) runc crun uidmap iproute2 util-linux strace valgrind
+DEBS_FUZZ := $(DEBS) clang libclang-rt-dev
 DEBS_VM   := qemu-system-x86 debootstrap e2fsprogs xz-utils
 DEBS_ENGINES := $(DEBS) containerd runc docker.io podman conmon crun tini iproute2 util-linux procps
 
@@ -64,8 +67,13 @@ test-engines: deps-engines build extra-test
 test-vm: deps-vm
 	@$(AS_ROOT) python3 tests/vm/run.py $(VM_ARGS)
 
-fuzz: build extra-test
-	@.venv/bin/python tests/fuzz_config.py --seconds 60
+# FUZZ_SECONDS is for all targets together (tests/fuzz/README.md); FUZZ_TARGETS chooses some of them.
+fuzz: deps-fuzz build extra-test
+	@.venv/bin/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS) $(FUZZ_TARGETS)
+
+# Which lines and branches of the executor nothing reaches: none, or the source says why.
+coverage-executor: deps build extra-test
+	@.venv/bin/python tests/executor/executor_coverage.py
 
 # What an installation consists of, as cyclonedx-py sees it in a virtual environment that holds nothing else.
 sbom: build
@@ -145,6 +153,9 @@ deps:
 
 deps-test:
 	@$(call install,$(DEBS_TEST))
+
+deps-fuzz:
+	@$(call install,$(DEBS_FUZZ))
 
 deps-vm:
 	@$(call install,$(DEBS_VM))

@@ -36,6 +36,11 @@ FREESTANDING = (
 )
 # Out of the way of a snapshot (csrc/resume.c): an interpreter that is no PIE has its place below, and its heap within 1 GiB of it.
 LAUNCHER_PLACE = "-Wl,-Ttext-segment=0x70000000"
+# What can be had of a distribution's hardening without a C library; docs/decisions/0010 has the rest, and why not.
+HARDENED = (
+    "-fPIE -static-pie -fstack-clash-protection -Wl,-T,csrc/executor.ld"
+    + " -fstack-protector-strong" * (os.uname().machine == "x86_64")
+)
 MACHINES = ("x86_64", "aarch64")
 
 HEADERS = """
@@ -85,10 +90,10 @@ def check_host() -> None:
             raise SystemExit(f"pyrunc needs {remedy}")
 
 
-def compile_static(names: str, output: Path, defines: dict[str, str], *more: str) -> None:
+def compile_static(names: str, output: Path, defines: dict[str, str], more: str = "") -> None:
     """Compile one of the two programs that need no C library from csrc/NAME.c, each of the names, with `more` flags."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    flags = [*shlex.split(os.environ.get("CFLAGS", "")), *WARNINGS.split(), *FREESTANDING.split(), *more]
+    flags = [*shlex.split(os.environ.get("CFLAGS", "")), *WARNINGS.split(), *FREESTANDING.split(), *more.split()]
     macros = [f'-D{name}="{value}"' for name, value in defines.items()]
     sources = [str(CSRC / f"{name}.c") for name in names.split()]
     command = [*compiler(), *flags, *macros, "-o", str(output), *sources]
@@ -114,7 +119,7 @@ class BuildPrograms(build_ext):
         """Build all three."""
         check_host()
         executor = Path(self.build_temp, "executor").absolute()
-        compile_static(EXECUTOR, executor, {})
+        compile_static(EXECUTOR, executor, {}, HARDENED)
         self.build_launcher()
         for extension in self.extensions:
             extension.define_macros.append(("PYRUNC_EXECUTOR", f'"{executor}"'))

@@ -36,7 +36,7 @@ static void learn_shapes(struct plan *plan, struct shape shapes[OP_COUNT]) {
     shapes[op] = (struct shape){.fills = *p == '>'};
     plan->slots[op] = 0;
     for (; *p != '\n'; p++)
-      if (*p == ':' && n < 5) {
+      if (*p == ':' && n < 5) { /* unreached: a sixth argument, which no operation of the list has */
         shapes[op].type[n] = (unsigned char)type_of(p + 1);
         plan->slots[op] = (unsigned char)(plan->slots[op] | (shapes[op].type[n] == SLOT) << n);
         n++;
@@ -53,7 +53,7 @@ static int has_strings(const char *p, const char *end, size count) {
 
 static int good_arg(const struct plan *plan, enum type type, unsigned long long a) {
   unsigned int blob = plan->header->blob, low = (unsigned int)a, high = (unsigned int)(a >> 32);
-  switch (type) {
+  switch (type) { /* unreached: any other number, of which there is none */
   case NOTHING:
     return !a;
   case NUMBER:
@@ -72,7 +72,7 @@ static int good_arg(const struct plan *plan, enum type type, unsigned long long 
   case ID:
     return !high; /* 2^32 would be cut to 0, which is root */
   }
-  return 0;
+  return 0; /* unreached: for the compiler, as above */
 }
 
 /* What the signature alone does not say. */

@@ -5,6 +5,7 @@
  * through /proc/PID/exe; without such descriptors it leaves at once, with them it could do nothing that its caller cannot.
  */
 #include "executor.h"
+#include "guard.h"
 
 enum { BASE_LIMIT = 1 << 20, SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE };
 
@@ -136,7 +137,8 @@ int main(int argc, char **argv) {
   leave(start(argc, argv));
 }
 #else
-__attribute__((used)) _Noreturn void enter(const long *stack) {
+UNGUARDED __attribute__((used)) _Noreturn void enter(const long *stack) {
+  GUARD(stack);
   leave(start(stack[0], (char *const *)(stack + 1)));
 }
 ENTRY(enter);

@@ -1,7 +1,7 @@
 /* Paths below a root that somebody else filled: each is resolved by the kernel, and used by descriptor from then on. */
 #include "executor.h"
 
-enum { OPEN_TRIES = 128, LINKS = 40, IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
+enum { OPEN_TRIES = 128, NODE_TRIES = 8, LINKS = 40, IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
 
 long open_how(int dir, const char *path, const struct open_how *how) {
   long fd = -EAGAIN; /* RESOLVE_IN_ROOT gives it when something is renamed meanwhile: openat2(2) says to try again */
@@ -145,7 +145,7 @@ static long own_node(int fd, unsigned int mode, unsigned int dev, unsigned int u
 }
 
 long make_node(int dir, const char *name, unsigned int mode, unsigned int dev, unsigned int uid, unsigned int gid) {
-  long made, mask = SYS(umask, 0);
+  long made, mask = SYS(umask, 0), tries = NODE_TRIES; /* a default ACL gives it another mode each time */
   do { /* before Linux 6.6, without fchmodat2, no mode can be set on what may be swapped for a link: it is made anew */
     made = SYS(mknodat, dir, name, mode, dev);
     if (made < 0 && !is_error(made, EEXIST))
@@ -153,7 +153,7 @@ long make_node(int dir, const char *name, unsigned int mode, unsigned int dev, u
     long fd = SYS(openat, dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     made = fd < 0 ? fd : own_node((int)fd, mode, dev, uid, gid);
     SYS(close, fd);
-  } while (is_error(made, ENOSYS) && SYS(unlinkat, dir, name, 0) == 0);
+  } while (is_error(made, ENOSYS) && --tries && SYS(unlinkat, dir, name, 0) == 0);
   SYS(umask, mask);
   return made;
 }
@@ -164,11 +164,15 @@ long make_node(int dir, const char *name, unsigned int mode, unsigned int dev, u
 static long swap_roots(void) {
   long old = SYS(openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
   TRY(old);
-  TRY(SYS(pivot_root, ".", "."));
-  TRY(SYS(fchdir, old));
-  TRY(SYS(mount, 0, ".", 0, MS_SLAVE | MS_REC, 0));
-  TRY(SYS(umount2, ".", MNT_DETACH));
-  return SYS(close, old);
+  long done = SYS(pivot_root, ".", ".");
+  if (!done)
+    done = SYS(fchdir, old);
+  if (!done)
+    done = SYS(mount, 0, ".", 0, MS_SLAVE | MS_REC, 0);
+  if (!done)
+    done = SYS(umount2, ".", MNT_DETACH);
+  SYS(close, old); /* the host's root: not even a plan that tolerates an errno may go on with it */
+  return done;
 }
 
 long pivot(int root, int how) {

@@ -1,5 +1,5 @@
 /* The file in which a started interpreter is kept, so that the next start is a few mmap(2) calls: save.c writes it, resume.c in
- * the launcher reads it, pyrunc/_snapshot.py decides when. See docs/decisions/0010.
+ * the launcher reads it, pyrunc/_snapshot.py decides when. See docs/decisions/0011.
  *
  *   head | files | parts | paths of the files | (from the next page on) the pages of parts that are SNAPSHOT_OWN
  */

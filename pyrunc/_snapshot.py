@@ -4,7 +4,7 @@ Starting Python and importing our modules takes longer than making a container, 
 after its first success as root a command starts an interpreter of its own (`make`), which imports what the hot path
 needs and writes its memory to a file below /run (`save`). From then on a command begins in the middle of `save`, with its
 own arguments and environment, until the host boots or a file changes that the memory was made of.
-docs/decisions/0010 has the reasons, csrc/snapshot.h the format.
+docs/decisions/0011 has the reasons, csrc/snapshot.h the format.
 """
 
 from __future__ import annotations

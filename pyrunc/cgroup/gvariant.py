@@ -26,7 +26,7 @@ RANGES = {
 TOKEN = re.compile(
     r"""\s*(?: (?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") | (?P<number>[-+]?(?:0x[0-9a-fA-F]+|[\d.]+(?:[eE][-+]?\d+)?))
     | (?P<type>@[a-z]+) | (?P<word>[a-z]\w*) | (?P<mark>[\[\],]) )""",
-    re.VERBOSE,
+    re.VERBOSE | re.ASCII,
 )
 ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", "'": "'", '"': '"'}
 
@@ -42,18 +42,29 @@ def annotated(annotations: Mapping[str, str]) -> list[Property]:
             raise refuse(at, f'annotation {key} name incorrect: "{name}" is not three letters or more')
         try:
             signature, value = parse_value(text)
+            if name.endswith("Sec") and not name.endswith("USec") and signature in "dynqiuxt":
+                name, signature, value = f"{name[:-3]}USec", "t", _microseconds(value)
         except ValueError as error:
             raise refuse(at, f"annotation {key}={text} value parse error: {error}") from None
-        if name.endswith("Sec") and not name.endswith("USec") and signature in "dynqiuxt":
-            name, signature, value = f"{name[:-3]}USec", "t", int(float(value) * 1000000)  # type: ignore[arg-type]
         found.append((name, (signature, value)))
     return found
+
+
+def _microseconds(seconds: object) -> int:
+    """Return a time as systemd takes it. Raises ValueError for what is none: negative, infinite, or too long."""
+    number = float(seconds) * 1000000  # type: ignore[arg-type]  # its signature is a number's
+    if not 0 <= number < RANGES["t"][1]:
+        raise ValueError(f"{seconds} does not fit")
+    return int(number)
 
 
 def parse_value(text: str) -> tuple[str, object]:
     """Return D-Bus signature and value of a string, a number, a boolean, or an array of them. Raises ValueError."""
     tokens = _tokens(text)
-    signature, value = _value(tokens, "")
+    try:
+        signature, value = _value(tokens, "")
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if tokens:
         raise ValueError(f'"{tokens[0][1]}" is too much')
     return signature, value

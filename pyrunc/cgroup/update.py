@@ -22,6 +22,12 @@ NOT_BACK = (
 FORGOTTEN = ("burst", "cpus", "mems", "idle")
 """What the next update does not repeat: it may have been changed by others since, as cpusets are by the kubelet."""
 
+BY_DEVICE = (
+    *("weightDevice", "throttleReadBpsDevice", "throttleWriteBpsDevice"),
+    *("throttleReadIOPSDevice", "throttleWriteIOPSDevice"),
+)
+"""Lists of `blockIO` with an entry a device. Any other list is a property that nobody has declared."""
+
 
 def merge(stored: Json, change: Json) -> Json:
     """Return `linux.resources` after a change, as JSON: what runc would keep of what is stored, without device rules.
@@ -63,7 +69,7 @@ def _cpu(stored: Json, change: Json) -> Json:
 def _block_io(stored: Json, change: Json) -> Json:
     made = {**stored, **change}
     for key, value in change.items():
-        if isinstance(value, list):
+        if key in BY_DEVICE:
             made[key] = _upsert(stored.get(key, ()), value, ("major", "minor"))
     return made
 

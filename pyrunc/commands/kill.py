@@ -43,9 +43,9 @@ def _kill_by_name(root: StateRoot, name: str, signal: str) -> None:
 def parse_signal(text: str) -> int:
     """Return the number of a signal: decimal, or a name with or without SIG, in any case."""
     if text.isascii() and text.isdecimal():
-        number = int(text)
-        if number <= LAST:
-            return number
+        digits = text.lstrip("0")
+        if len(digits) <= len(str(LAST)) and int(digits or "0") <= LAST:
+            return int(digits or "0")
     else:
         from pyrunc.spec.tables import SIGNALS  # engines send numbers
 

@@ -120,15 +120,16 @@ def parse_resources(value: object) -> Resources:
 
 
 def stored_resources(entry: Entry) -> dict[str, Any]:
-    """Return `linux.resources` as they were last set: by an update, or else by the configuration."""
+    """Return `linux.resources` as they were last set: by an update, or else by the configuration. Raises StateError."""
     try:
         value = loads(entry.read(RESOURCES), f"container {entry.name}: {RESOURCES}")
     except FileNotFoundError:
         config = loads(entry.read(CONFIG), f"container {entry.name}: {CONFIG}")
-        assert isinstance(config, dict)
-        value = (config.get("linux") or {}).get("resources")
+        linux = config.get("linux") if isinstance(config, dict) else None
+        value = linux.get("resources") if isinstance(linux, dict) else None
     made = fold_keys(value or {}, Resources)
-    assert isinstance(made, dict)
+    if not isinstance(made, dict):
+        raise StateError(f"container {entry.name}: {RESOURCES}: damaged")
     return made
 
 

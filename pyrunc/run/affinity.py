@@ -8,6 +8,9 @@ from pyrunc import _os as os
 from pyrunc import log
 from pyrunc.errors import OpError
 
+LAST_CPU = 8191
+"""No kernel is built for more (CONFIG_NR_CPUS), and it leaves what lies beyond out of account."""
+
 
 def set_affinity(pid: int, cpus: str, at: str) -> None:
     """Let a process run on a list of CPUs such as 0-3,7 (cpuset(7)). Raises OpError naming `at`."""
@@ -35,5 +38,5 @@ def parse_cpus(text: str) -> set[int]:
     numbers: set[int] = set()
     for part in text.split(","):
         low, _, high = part.strip(" ").partition("-")
-        numbers.update(range(int(low), int(high or low) + 1))
+        numbers.update(range(int(low), min(int(high or low), LAST_CPU) + 1))
     return numbers

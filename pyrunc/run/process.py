@@ -98,9 +98,10 @@ def _user_of(user: User, given: str, gids: Sequence[str]) -> User:
 
 
 def _parse_id(text: str, where: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or int(text) > ID_MAX:
+    digits = text.lstrip("0") or text[:1]
+    if not (text.isascii() and text.isdecimal()) or len(digits) > len(str(ID_MAX)) or int(digits) > ID_MAX:
         raise UsageError(f"{where}: {text!r} is not a number from 0 to {ID_MAX}")
-    return int(text)
+    return int(digits)
 
 
 def _more_capabilities(sets: Capabilities | None, names: tuple[str, ...]) -> Capabilities:

@@ -59,6 +59,8 @@ NO_SUCH = "container does not exist"
 NOT_RUNNING = "container not running"
 CONFIG, CGROUP, START, SOCKET = "config.json", "cgroup.json", "start.json", "start.sock"
 RESCTRL = "resctrl.json"
+STEP_WORDS = 4
+"""Strings in a Step of `pyrunc.run.phrase`."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIMIT = 64 << 20
 
@@ -386,10 +388,11 @@ class Entry:
         )
 
     def read_steps(self) -> tuple[int, list[list[str]]]:
-        """Return what write_steps wrote."""
-        value = loads(self.read(START), START)
-        assert isinstance(value, dict)
-        return value["first"], value["steps"]
+        """Return what write_steps wrote. Raises StateError."""
+        match loads(self.read(START), f"container {self.name}: {START}"):
+            case {"first": int(first), "steps": list(steps)} if all(map(_is_step, steps)):
+                return first, steps
+        raise StateError(f"container {self.name}: {START}: damaged")
 
     # Groups of resctrl, in a file of their own: few containers have any.
 
@@ -423,6 +426,11 @@ class Entry:
             raise OpError(
                 f"unable to remove container state dir: {self.root}/{self.name}", error.errno or EAGAIN
             ) from None
+
+
+def _is_step(words: object) -> bool:
+    """Tell whether this is what is kept of a Step."""
+    return isinstance(words, list) and len(words) == STEP_WORDS and is_sound(words)
 
 
 def remove_at(dir_fd: int, name: str) -> None:

@@ -138,6 +138,14 @@ def test_annotations() -> None:
     assert annotated(given) == [("TimeoutStopUSec", ("t", 1500000)), ("KillMode", ("s", "none"))]
 
 
+@pytest.mark.parametrize(
+    "text", ["-1", "1e400", "@d -1", "99999999999999", "@t 18446744073709551615", "[" * 5000, "@s" * 5000]
+)
+def test_times_that_are_none(text: str) -> None:
+    with pytest.raises(SpecError, match=r"^annotations.*value parse error"):
+        annotated({"org.systemd.property.TimeoutStopSec": text})
+
+
 @pytest.mark.parametrize("name", ["ab", "A1B", "Kill.Mode", ""])
 def test_annotations_with_names_that_are_none(name: str) -> None:
     with pytest.raises(SpecError, match=r"^annotations"):

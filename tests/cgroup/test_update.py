@@ -8,7 +8,7 @@ import pytest
 
 from pyrunc.cgroup.update import apply_update, merge
 from pyrunc.commands.update import decode, from_options, parse_resources, stored_resources
-from pyrunc.errors import HostError, OpError, SpecError
+from pyrunc.errors import HostError, OpError, SpecError, StateError
 from pyrunc.spec.fold import fold_keys
 from pyrunc.spec.resources import Resources
 
@@ -82,6 +82,12 @@ def test_devices_are_matched_by_their_numbers() -> None:
     assert merge(STORED, {"pids": {"limit": -1}, "unified": {"a.b": "c"}, "devices": []}).keys() == {
         "memory", "cpu", "blockIO", "hugepageLimits", "rdma", "pids", "unified",
     }  # fmt: skip
+
+
+def test_a_list_that_nobody_has_declared_is_no_list_of_devices() -> None:
+    for value in (["x"], [{"a": 1}], [{"major": 8}]):
+        made = merge({"blockIO": {"foo": [1]}}, {"blockIO": {"foo": value, "weight": 7}})
+        assert made["blockIO"] == {"foo": value, "weight": 7}
 
 
 def test_keys_in_any_case() -> None:
@@ -193,3 +199,11 @@ def test_where_the_stored_limits_are() -> None:
         ({"config": b'{"linux":{"resources":null}}'}, {}),
     ):
         assert stored_resources(Directory(**files)) == expected  # type: ignore[arg-type]
+
+
+def test_stored_limits_that_are_damaged_are_told() -> None:
+    for damaged in (b"[1]", b"7", b'"x"'):
+        with pytest.raises(StateError, match=r"resources\.json: damaged$"):
+            stored_resources(Directory(config=b"{}", resources=damaged))  # type: ignore[arg-type]
+    for config in (b"[]", b"7", b'{"linux":[1]}', b'{"linux":{"resources":[]}}'):
+        assert stored_resources(Directory(config=config)) == {}  # type: ignore[arg-type]

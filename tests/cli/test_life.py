@@ -193,14 +193,14 @@ def test_an_owner_without_a_name_is_a_number() -> None:
     ("text", "number"),
     [
         ("9", 9), ("0", 0), ("64", 64), ("KILL", 9), ("sigkill", 9), ("SIGTERM", 15), ("usr1", 10),
-        ("RTMIN", 34), ("sigrtmax-1", 63), ("CLD", 17), ("POLL", 29),
+        ("RTMIN", 34), ("sigrtmax-1", 63), ("CLD", 17), ("POLL", 29), ("00", 0), ("0" * 5000 + "9", 9),
     ],
 )  # fmt: skip
 def test_signals_by_number_and_name(text: str, number: int) -> None:
     assert parse_signal(text) == number
 
 
-@pytest.mark.parametrize("text", ["", "FOO", "-9", "65", "9 ", "SIG", "SIGSIGKILL", "٩", "1e1"])
+@pytest.mark.parametrize("text", ["", "FOO", "-9", "65", "9 ", "SIG", "SIGSIGKILL", "٩", "1e1", "1" * 5000])
 def test_signals_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match=r"^unknown signal "):
         parse_signal(text)

@@ -13,13 +13,14 @@ from conftest import CSRC, compile_sanitized
 from harness import CODES, CWD, ERROR, NONE, RECORD, SIGNATURES, Plan, run
 
 HEADER_SIZE, RECORD_SIZE = 64, RECORD.size
+FUZZER = Path(__file__).parents[1] / "fuzz" / "fuzz_plan.c"
 MUTATIONS = 6000
 
 
 @pytest.fixture(scope="module")
 def checker(tmp_path_factory: pytest.TempPathFactory) -> str:
     program = tmp_path_factory.mktemp("fuzz") / "fuzz-plan"
-    return compile_sanitized(program, CSRC / "check.c", Path(__file__).with_name("fuzz_plan.c"))
+    return compile_sanitized(program, CSRC / "check.c", FUZZER)
 
 
 def judge(checker: str, plans: list[bytes]) -> list[int]:

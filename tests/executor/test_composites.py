@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -176,6 +177,23 @@ def test_node_in_a_user_namespace() -> None:
     assert run_user(plan).error == ("NODE", errno.EPERM)
 
 
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="needs an x86-64 processor")
+def test_node_whose_mode_cannot_be_set_is_no_loop(room: Path) -> None:
+    """Before Linux 6.6 (no fchmodat2) it is made anew, but a default ACL of the image's gives it another mode each time."""
+    entries = b"".join(
+        struct.pack("=HHI", tag, mode, 0xFFFFFFFF) for tag, mode in ((1, 4), (4, 4), (0x20, 0))
+    )
+    os.setxattr(room, "system.posix_acl_default", struct.pack("=I", 2) + entries)
+    code = [(0x20, 0, 0, 0), (0x15, 0, 1, 452), (6, 0, 0, 0x50000 | errno.ENOSYS), (6, 0, 0, 0x7FFF0000)]
+    program = b"".join(struct.pack("=HBBI", *one) for one in code)
+    plan = Plan().op("OPEN", CWD, str(room), O_PATH | DIRECTORY, 0, 0, out=5).op("PRCTL", 38, 1, 0, 0, 0)
+    plan.op("SECCOMP", 0, program, NONE, NONE).op(
+        "NODE", 5, "fifo", stat.S_IFIFO | 0o666, 0, os.getuid() << 32 | os.getgid()
+    )
+
+    assert run(plan).error == ("NODE", errno.ENOSYS)
+
+
 # --- PIVOT
 
 
@@ -188,6 +206,17 @@ def root_with_proc(plan: Plan) -> Plan:
     for name in ("bin", "lib", "lib64"):
         plan.op("SYMLINK", 5, name, f"usr/{name}", 0)
     return plan
+
+
+def test_pivot_that_fails_leaves_no_descriptor_of_the_old_root(room: Path) -> None:
+    """No plan tolerates that, but one that did would go on with the host's root at hand."""
+    plan = user_namespace(Plan()).op("OPEN", CWD, str(room), O_PATH | DIRECTORY, 0, 0, out=5)
+    plan.op("PIVOT", 5, 0, tolerate=[errno.EINVAL])
+    plan.op("OPEN", CWD, "/proc/self/fd/5", O_PATH, 0, 0, out=6)  # 3 is the conversation, 4 the directory
+
+    result = run_user(plan)
+
+    assert (result.skipped, result.error) == ([("PIVOT", errno.EINVAL)], ("OPEN", errno.ENOENT))
 
 
 @pytest.mark.parametrize("how", [0, 1])

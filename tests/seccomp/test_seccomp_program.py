@@ -7,6 +7,7 @@ import os
 import struct
 
 import pytest
+from bpf_machine import OPERATORS, X86_64, decide
 
 from pyrunc.errors import HostError
 from pyrunc.seccomp import enosys, flags_of, library, make_filter
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from pyrunc.spec.model import Seccomp
 
-X86_64, I386, ARM64 = 0xC000003E, 0x40000003, 0xC00000B7
+I386, ARM64 = 0x40000003, 0xC00000B7
 ALLOW, KILL, KILL_PROCESS, TRAP, LOG, NOTIFY = 0x7FFF0000, 0, 0x80000000, 0x30000, 0x7FFC0000, 0x7FC00000
 NATIVE = os.uname().machine
 
@@ -28,29 +29,6 @@ pytestmark = pytest.mark.skipif(NATIVE != "x86_64", reason="the numbers below ar
 
 def errno(number: int) -> int:
     return 0x50000 | number
-
-
-def decide(program: bytes, arch: int, number: int, *args: int) -> int:
-    """Run a program as the kernel would (classic BPF on a struct seccomp_data); return what it returns."""
-    data = struct.pack("=iIQ6Q", number - (number >> 31 << 32), arch, 0, *args, *[0] * (6 - len(args)))
-    code = list(struct.iter_unpack("=HBBI", program))
-    a = at = 0
-    while True:
-        op, yes, no, k = code[at]
-        at += 1
-        if op == 0x20:
-            a = struct.unpack_from("=I", data, k)[0]
-        elif op == 0x54:
-            a &= k
-        elif op == 0x05:
-            at += k
-        elif op in {0x15, 0x25, 0x35, 0x45}:
-            taken = {0x15: a == k, 0x25: a > k, 0x35: a >= k, 0x45: bool(a & k)}[op]
-            at += yes if taken else no
-        elif op == 0x06:
-            return k
-        else:
-            raise AssertionError(f"an instruction {op:#x} that seccomp has no use for")
 
 
 def profile(default: str, *rules: dict[str, Any], **more: Any) -> Seccomp:
@@ -97,11 +75,6 @@ def test_errnos() -> None:
 
 
 VALUES = (0, 1, 4, 5, 6, 0xFFFFFFFF, 1 << 32, (1 << 32) + 5, 2**64 - 1)
-OPERATORS = {
-    "NE": lambda v, d, _: v != d, "LT": lambda v, d, _: v < d, "LE": lambda v, d, _: v <= d,
-    "EQ": lambda v, d, _: v == d, "GE": lambda v, d, _: v >= d, "GT": lambda v, d, _: v > d,
-    "MASKED_EQ": lambda v, d, two: v & d == two,
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("op", OPERATORS)

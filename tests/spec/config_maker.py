@@ -104,7 +104,7 @@ def spoil(config: dict[str, Any], rnd: random.Random) -> dict[str, Any]:
     """Return the config with one value in it replaced, removed or added."""
     config = copy.deepcopy(config)
     holder, key = rnd.choice(list(_places(config)) or [(config, "ociVersion")])
-    action = rnd.random()
+    action = rnd.random() if config else 0.0
     if action < 0.7:
         holder[key] = copy.deepcopy(rnd.choice(ODD))
     elif action < 0.85:

@@ -178,6 +178,19 @@ def test_steps_come_back(root: StateRoot) -> None:
     assert entry.read_steps() == (7, [["EXEC", "process.args", "sh", "x"]])
 
 
+@pytest.mark.parametrize(
+    "steps",
+    [b"[]", b"{}", b'{"first": "1", "steps": []}', b'{"first": 1, "steps": {}}', b'{"first": 1}',
+     b'{"first": 1, "steps": [["a", "b", "c"]]}', b'{"first": 1, "steps": [["a", "b", "c", 4]]}', b'{"first": 1, "steps": ["abcd"]}'],
+)  # fmt: skip
+def test_damaged_steps_are_told(root: StateRoot, steps: bytes) -> None:
+    entry = made(root, os.getpid())
+    entry.write("start.json", steps)
+
+    with pytest.raises(StateError, match=r"start\.json: damaged$"):
+        entry.read_steps()
+
+
 def test_a_full_disk_leaves_the_old_state(root: StateRoot) -> None:
     code = f"""
 import resource, signal, sys
