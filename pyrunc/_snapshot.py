@@ -81,7 +81,7 @@ def make(path: str, launcher: str, script: str) -> None:
     try:
         if _run(python) or _run([launcher, "state", "--help"]):
             _write_marker(path)
-    except OSError:
+    except (OSError, KeyboardInterrupt):
         _unlink(path)
     _unlink(path + UNFINISHED)
 
