@@ -35,6 +35,10 @@ ENVIRONMENT = (
 )
 FILES = (
     ("/run/pyrunc", "The state of containers, unless the option --root names another directory."),
+    (
+        "/run/pyrunc/.snapshot-*",
+        "Started interpreters, one an installation, from which root's commands go on. They may be removed at any time.",
+    ),
     ("config.json", "The configuration in a bundle, as the OCI runtime specification describes it."),
 )
 
