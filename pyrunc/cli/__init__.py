@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from errno import ENOMEM
 
 from pyrunc import _os as os
 from pyrunc import log
@@ -82,6 +83,9 @@ def main(argv0: str, words: Sequence[str]) -> int:
         return 1  # the reader of our output has left; it needs no message
     except OSError as error:
         log.fatal(_os_error(error), error)
+        return 1
+    except MemoryError as error:
+        log.fatal(strerror(ENOMEM), error)
         return 1
     except Exception as error:  # noqa: BLE001 - the last resort: one line instead of a traceback
         return _tell_bug(error)

@@ -48,7 +48,8 @@ def read_config(bundle: str, name: str = CONFIG) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         with open(fd, "rb", buffering=0) as file:
-            return file.read(CONFIG_LIMIT + 1) or b""
+            size = os.fstat(fd).st_size or CONFIG_LIMIT  # what is no file tells none
+            return file.read(min(size, CONFIG_LIMIT) + 1) or b""
     except FileNotFoundError:
         raise StateError(f"JSON specification file {name} not found in {bundle}") from None
     except OSError as error:

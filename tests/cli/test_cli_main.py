@@ -266,6 +266,16 @@ def test_a_bug_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     assert error.count("\n") == 1
 
 
+def test_too_little_memory_is_no_bug(capfd: pytest.CaptureFixture[str]) -> None:
+    from pyrunc import cli
+
+    def broken(_args: object) -> int:
+        raise MemoryError
+
+    assert _main_with(cli, broken) == 1
+    assert capfd.readouterr().err.endswith('level=error msg="cannot allocate memory"\n')
+
+
 def test_with_debug_a_bug_shows_its_place(capfd: pytest.CaptureFixture[str]) -> None:
     from pyrunc import cli, log
 
