@@ -15,7 +15,7 @@ import subprocess
 import pytest
 from lib import host, limits
 from lib.beside import Peer
-from lib.runtime import Container, new_id, remove_cgroup
+from lib.runtime import new_id, remove_cgroup
 
 pytestmark = [pytest.mark.only_if("tool:runc"), pytest.mark.req("CLI-BESIDE-3")]
 MIB = 1 << 20
@@ -168,18 +168,18 @@ def held(runtime, bundle, driver: str, who: str) -> dict[str, str]:
     ident = f"{new_id()}-{who}"
     path = f"system.slice:st:{ident}" if driver == "systemd" else f"/{ident}"
     runtime.globals = ("--systemd-cgroup",) if driver == "systemd" else ()
-    if runtime.try_create(bundle.set("linux.cgroupsPath", path), ident).code:
+    pid_file = runtime.work / f"{ident}.pid"
+    if runtime.try_create(bundle.set("linux.cgroupsPath", path), ident, "--pid-file", pid_file).code:
         for place in host.cgroup_dirs(ident) if who != "ours" else ():
             remove_cgroup(place)  # crun leaves them
         return REFUSED
-    container = Container(runtime, ident, bundle)
     try:
-        found = limits.in_files(container)
+        found = limits.in_files(int(pid_file.read_text()), ident)
         if driver == "systemd":
             found |= limits.of_unit(f"st-{ident}.scope")
         return {name: value.replace(ident, "ID") for name, value in found.items()}
     finally:
-        container.delete("--force")
+        runtime.ok("delete", "--force", ident)
 
 
 def differences(ours: dict[str, str], theirs: dict[str, str]) -> dict[str, tuple[str, str]]:

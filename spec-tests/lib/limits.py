@@ -12,8 +12,6 @@ from lib import host
 if TYPE_CHECKING:
     import pathlib
 
-    from lib.runtime import Container
-
 NO_LIMIT = re.compile(
     r"cgroup\.(procs|threads|kill|pressure|clone_children|event_control)|tasks|notify_on_release|"
     r".*(usage|failcnt|force_empty|pressure|pressure_level|reset_stats|reclaim|peak|\.stat)(_in_bytes|_user|_sys|_all)?"
@@ -35,12 +33,12 @@ def home(pid: int, controller: str, name: str) -> pathlib.Path:
     return place if name in place.name else own
 
 
-def in_files(container: Container) -> dict[str, str]:
+def in_files(pid: int, ident: str) -> dict[str, str]:
     """Control file -> what is in it. On v2 files are named as they are, on v1 none has the name of another controller's."""
-    pid, found = container.pid, {}
+    found = {}
     for controller in host.hierarchies():
-        place = home(pid, controller, container.id)
-        if container.id not in place.name:
+        place = home(pid, controller, ident)
+        if ident not in place.name:
             found[f"cgroup of {controller or 'v2'}"] = "none of its own"
             continue
         if below := host.cgroup_of(pid, controller).relative_to(place).name:
