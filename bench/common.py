@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import select
@@ -120,6 +121,32 @@ def cgroups_named(prefix: str) -> list[str]:
         for path, directories, _ in os.walk(top):
             found += [os.path.join(path, name) for name in directories if prefix in name]
     return sorted(found, key=len, reverse=True)
+
+
+def units_named(prefix: str) -> list[str]:
+    """Every unit of systemd, failed ones as well, whose name holds `prefix`; none without systemd."""
+    if not os.path.isdir("/run/systemd/system"):
+        return []
+    words = ["systemctl", "list-units", "--all", "--plain", "--no-legend", f"*{prefix}*"]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    return [line.split()[0] for line in done.stdout.splitlines()]
+
+
+_SYS_BPF = {"x86_64": 321, "aarch64": 280}
+_BPF_PROG_GET_NEXT_ID = 11
+
+
+def bpf_programs() -> set[int]:
+    """The ids of the BPF programs that the kernel holds, whoever loaded them."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    found: set[int] = set()
+    attr = (ctypes.c_uint32 * 4)(0, 0, 0, 0)  # start_id, next_id, open_flags
+    while libc.syscall(_SYS_BPF[os.uname().machine], _BPF_PROG_GET_NEXT_ID, attr, ctypes.sizeof(attr)) == 0:
+        found.add(attr[1])
+        attr[0] = attr[1]
+    if ctypes.get_errno() != errno.ENOENT:  # at the end of the list
+        die(f"bpf BPF_PROG_GET_NEXT_ID: {os.strerror(ctypes.get_errno()).lower()}")
+    return found
 
 
 def children() -> list[int]:

@@ -2,8 +2,8 @@
 
 Three parts: many `run`s one after the other, many at once, and `create` killed with SIGKILL at moments that
 sweep over its whole duration, each time followed by `delete --force`. After each part processes, mounts,
-cgroups and files are counted; a running container's open fds are looked at as well. Exit status 1 when
-anything was left or failed.
+cgroups, files, units of systemd and BPF programs are counted; a running container's open fds are looked at
+as well. Exit status 1 when anything was left or failed.
 
 Why nothing can hide: this program is a subreaper, so an orphan becomes its child. It has a mount namespace of
 its own, in which /run, /var/tmp and /dev/shm are empty tmpfs. Cgroups are known by the id in their name.
@@ -26,6 +26,7 @@ import common
 
 PREFIX = f"soak-{os.getpid()}-"
 PRIVATE_DIRECTORIES = ("/run", "/var/tmp", "/dev/shm")
+SOCKETS = ("/run/dbus", "/run/systemd")
 # A process that was told to end is a child for a moment more, and its cgroup cannot go before it.
 GRACE_SECONDS = 2.0
 
@@ -38,9 +39,11 @@ class Left:
     mounts: list[str] = field(default_factory=list)
     cgroups: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    units: list[str] = field(default_factory=list)
+    programs: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.processes or self.mounts or self.cgroups or self.files)
+        return any(vars(self).values())
 
     def counts(self) -> str:
         return ", ".join(f"{len(things)} {kind}" for kind, things in vars(self).items())
@@ -52,8 +55,9 @@ class Left:
 class Soak:
     """One runtime under test: its command line, its places, and what the world looked like at the start."""
 
-    def __init__(self, name: str, path: str, scratch: Path) -> None:
+    def __init__(self, name: str, path: str, scratch: Path, options: tuple[str, ...] = ()) -> None:
         self.name, self.path, self.scratch = name, path, scratch
+        self.options = options
         self.root = scratch / "root"
         self.log = scratch / "log"
         self.bundles = common.Bundles(scratch / "bundles", path)
@@ -65,6 +69,7 @@ class Soak:
         self.counter = 0
         self.command("run", "--bundle", str(self.true), self.new_id())  # makes .pyc files, cgroup parents
         self.mounts = common.mount_points()
+        self.programs = common.bpf_programs()
         self.files = self.files_now()
 
     def new_id(self) -> str:
@@ -73,7 +78,7 @@ class Soak:
 
     def spawn(self, *args: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
-            command = [self.path, "--root", str(self.root), *args]
+            command = [self.path, "--root", str(self.root), *self.options, *args]
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def command(self, *args: str) -> bool:
@@ -86,12 +91,13 @@ class Soak:
         return status == 0
 
     def files_now(self) -> set[str]:
-        """Every path below the state root, the bundles and the private directories."""
+        """Every path below the state root, the bundles and the private directories, but not systemd's own."""
         tops = (str(self.root), str(self.bundles.directory), *PRIVATE_DIRECTORIES)
         return {
             os.path.join(path, name)
             for top in tops
             for path, directories, files in os.walk(top)
+            if not path.startswith(SOCKETS)
             for name in directories + files
         }
 
@@ -100,7 +106,9 @@ class Soak:
         processes = [f"{pid} {Path(f'/proc/{pid}/comm').read_text().strip()}" for pid in common.children()]
         mounts = sorted(set(common.mount_points()) - set(self.mounts))
         files = sorted(self.files_now() - self.files)
-        return Left(processes, mounts, common.cgroups_named(PREFIX), files)
+        units = common.units_named(PREFIX)
+        programs = [str(number) for number in sorted(common.bpf_programs() - self.programs)]
+        return Left(processes, mounts, common.cgroups_named(PREFIX), files, units, programs)
 
     def left(self) -> Left:
         """The same, after a moment for what is just going."""
@@ -208,7 +216,23 @@ def parse_options() -> argparse.Namespace:
         "--waves", type=int, default=4, help="how often that many at once (default: %(default)s)"
     )
     parser.add_argument("--kills", type=int, default=100, help="creates to kill (default: %(default)s)")
+    parser.add_argument(
+        "--systemd", action="store_true", help="containers are scopes of systemd's (--systemd-cgroup)"
+    )
     return parser.parse_args()
+
+
+def hide_directories(*, systemd: bool) -> None:
+    """Empty directories in place of those that runtimes write to; systemd's sockets stay where a runtime finds them."""
+    with contextlib.ExitStack() as held:
+        fds = {path: os.open(path, os.O_PATH) for path in (SOCKETS if systemd else ())}
+        for fd in fds.values():
+            held.callback(os.close, fd)
+        for directory in PRIVATE_DIRECTORIES:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", directory], check=True)
+        for path, fd in fds.items():
+            os.mkdir(path)
+            subprocess.run(["mount", "--bind", f"/proc/{os.getpid()}/fd/{fd}", path], check=True)
 
 
 def main() -> None:
@@ -216,12 +240,11 @@ def main() -> None:
     common.enter_private_namespace()
     common.become_subreaper()
     name, path = next(iter(common.find_runtimes(options.runtime).items()))
-    for directory in PRIVATE_DIRECTORIES:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", directory], check=True)
+    hide_directories(systemd=options.systemd)
     with tempfile.TemporaryDirectory(prefix="pyrunc-soak-") as scratch:
         if name == "crun":
             common.appease_crun(Path(scratch))
-        soak = Soak(name, path, Path(scratch))
+        soak = Soak(name, path, Path(scratch), ("--systemd-cgroup",) if options.systemd else ())
         try:
             in_a_row(soak, options.runs)
             at_once(soak, options.parallel, options.waves)

@@ -142,7 +142,7 @@ def test_two_containers_do_not_share_a_cgroup(runtime, bundle):
 
 
 @req("CG-3", "NS-6")
-@pytest.mark.only_if("ns:cgroup", "cgroup-v1")
+@pytest.mark.only_if("ns:cgroup")
 def test_cgroup_namespace_is_rooted_at_the_containers_cgroup(runtime, bundle):
     seen = runtime.report(bundle.ns("cgroup"))
     assert set(seen.cgroups.values()) == {"/"}

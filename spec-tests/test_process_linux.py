@@ -311,7 +311,7 @@ def test_memory_policy_of_exec(runtime, bundle):
 
 
 @req("LP-1")
-@pytest.mark.skipif(os.path.exists("/sys/module/apparmor"), reason="needs a kernel without AppArmor")
+@pytest.mark.only_if("no-apparmor")
 def test_a_profile_without_apparmor(runtime, bundle):
     runtime.refuses(bundle.set("process.apparmorProfile", "some-profile"))
 

@@ -202,3 +202,49 @@ def test_a_scope_that_is_in_use_is_refused_and_stays(runtime, bundle):
     finally:
         subprocess.run(["systemctl", "stop", unit], check=True)
         process.wait(10)
+
+
+@req("CLI-CRUN-6")
+def test_a_cgroup_below_the_scope(runtime, scope, bundle):
+    """Limits are the scope's, processes live below it, those of `exec` as well; it goes with the scope."""
+    bundle.set("annotations", {"run.oci.systemd.subgroup": "inside"})
+    bundle.userns().ns("cgroup").mount("/sys/fs/cgroup", "cgroup", "cgroup", ["nosuid", "noexec", "nodev"])
+    bundle.set("linux.resources.pids", {"limit": 77})
+    c, unit = scope()
+    top = pathlib.Path(f"/sys/fs/cgroup/system.slice/{unit}")
+    assert host.cgroup_of(c.pid, "") == top / "inside"
+    assert ((top / "pids.max").read_text(), (top / "inside/pids.max").read_text()) == ("77\n", "max\n")
+    assert (top.stat().st_uid, (top / "inside").stat().st_uid) == (0, 100000)
+    runtime.ok("start", c.id)
+    assert runtime.ok("exec", c.id, "/bin/cat", "/proc/self/cgroup").out == "0::/\n"
+    assert runtime.ok("ps", "--format", "json", c.id).json() == [c.pid]
+    runtime.ok("delete", "--force", c.id)
+    assert not top.exists()
+    runtime.refuses(bundle.set("annotations", {"run.oci.systemd.subgroup": "../x"}), "subgroup")
+
+
+@req("CLI-IN-1", "CG-8")
+def test_without_a_bus(runtime, scope):
+    """systemd's own socket serves where dbus is not there."""
+    host.mount("tmpfs", "/run/dbus", "tmpfs", data="mode=755")
+    try:
+        c, unit = scope()
+        runtime.ok("start", c.id)
+        runtime.ok("exec", c.id, "/bin/true")
+        runtime.ok("update", "--pids-limit", "33", c.id)
+        assert (host.cgroup_of(c.pid, "") / "pids.max").read_text() == "33\n"
+        runtime.ok("delete", "--force", c.id)
+    finally:
+        host.umount("/run/dbus")
+    assert scopes(unit) == []
+
+
+@req("DE-4", "ME-1")
+def test_an_oom_kill_leaves_no_failed_unit(runtime, bundle):
+    bundle.set("linux.resources.memory", {"limit": 16 * MIB, "swap": 16 * MIB})
+    name = new_id()
+    bundle.set("linux.cgroupsPath", f"system.slice:st:{name}")
+    c = runtime.running(bundle.probe("alloc", 64))
+    assert poll(lambda: c.status == "stopped", 20)
+    runtime.ok("delete", "--force", c.id)
+    assert scopes(f"st-{name}") == []

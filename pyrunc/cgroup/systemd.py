@@ -6,21 +6,21 @@ systemd owns the directory, and is told every limit; the files are written as we
 
 from __future__ import annotations
 
-from errno import EACCES, EPERM
+from errno import EACCES, EBUSY, EPERM
 
 from pyrunc import _os as os
 from pyrunc.cgroup import tree
 from pyrunc.cgroup.bus import Bus, BusError
 from pyrunc.cgroup.gvariant import annotated
-from pyrunc.cgroup.manager import Place
+from pyrunc.cgroup.manager import JOIN, Place, refusal
 from pyrunc.cgroup.paths import clean, join
 from pyrunc.cgroup.units import expand_slice, parse_place, properties_of
-from pyrunc.cgroup.v2 import ManagerV2
-from pyrunc.errors import HostError, OpError, StateError
+from pyrunc.cgroup.v2 import ManagerV2, enable
+from pyrunc.errors import Fault, HostError, OpError, SpecError, StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from pyrunc.cgroup.units import Property
     from pyrunc.host import CgroupLayout
@@ -29,9 +29,12 @@ if TYPE_CHECKING:
 
 MADE = {False: "systemd:", True: "systemd-user:"}
 """Before the unit's name in the state; True for one of the caller's own manager."""
+SUBGROUP = "run.oci.systemd.subgroup"
+"""crun's annotation: a cgroup below the scope for the container's processes, which an init system can have for its own."""
 NEEDS_V2 = "the systemd cgroup driver needs a host with cgroup v2 alone"
 GONE = frozenset({"org.freedesktop.systemd1.NoSuchUnit"})
 EXISTS = "org.freedesktop.systemd1.UnitExists"
+BUSY = "System.Error.EBUSY"
 UNKNOWN = frozenset(
     {"org.freedesktop.DBus.Error.PropertyReadOnly", "org.freedesktop.DBus.Error.UnknownProperty"}
 )
@@ -62,7 +65,16 @@ def open_scope(layout: CgroupLayout, spec: Spec, name: str, *, user: bool) -> Ma
         *annotated(spec.annotations),
     ]
     manager.limits = properties_of(linux.resources, devices=not user)
+    manager.sub = sub_of(spec.annotations)
     return manager
+
+
+def sub_of(annotations: Mapping[str, str]) -> str:
+    """Return the name of the cgroup below the scope, "" for none. Raises SpecError."""
+    name = annotations.get(SUBGROUP, "")
+    if "/" in name or name in {".", ".."}:
+        raise SpecError([Fault(f"annotations.{SUBGROUP}", f'"{name}": the name of a directory is expected')])
+    return name
 
 
 def find_unit(created: Iterable[str]) -> tuple[str, bool]:
@@ -85,6 +97,8 @@ class ManagerSystemd(ManagerV2):
     """The properties to begin with; None for a scope that is there already."""
     limits: list[Property] = []
     """Those for `linux.resources`, whose files are written as well."""
+    sub = ""
+    """A cgroup below the scope's, for the processes."""
     started = False
 
     def expected(self) -> list[str]:
@@ -98,8 +112,8 @@ class ManagerSystemd(ManagerV2):
             self.close()
 
     def clone_fd(self) -> int:
-        """Return -1: nothing can be born in a cgroup that is yet to be made."""
-        return -1
+        """Return -1 while the cgroup is yet to be made: nothing can be born in it."""
+        return -1 if self.begin is not None else super().clone_fd()
 
     def join(self, pid: int) -> None:
         """Make the scope around the first process, and put later ones into it. Raises HostError or OpError."""
@@ -109,7 +123,32 @@ class ManagerSystemd(ManagerV2):
         self._start(pid, self.begin)
         self.started = True
         self.created = self.expected()
+        if self.sub:
+            self._go_down(pid)
         self._prepare()
+
+    def _go_down(self, pid: int) -> None:
+        """Move the first process below, and hand the controllers down: whoever comes later is led there by EBUSY."""
+        path = f"{self.places[0].path}/{self.sub}"
+        try:
+            scope = self.fd_of(self.places[0])
+            os.mkdir(self.sub, 0o755, dir_fd=scope)
+            fd = tree.open_at(scope, self.sub, self.magic_of)
+            try:
+                tree.write_at(fd, "cgroup.procs", str(pid))
+                enable(scope, ".")
+                self._give_below(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise refusal(f"{JOIN}: {path}", error) from None
+
+    def _give_below(self, fd: int) -> None:
+        if self.owner is not None:
+            from pyrunc.cgroup.owner import give
+
+            give(fd, self.owner)
+            self.owner = None  # the scope above it stays systemd's
 
     def _join_later(self, pid: int) -> None:
         try:
@@ -118,7 +157,18 @@ class ManagerSystemd(ManagerV2):
             # an ordinary user may not move a process out of the session's scope; their manager may (systemd 238)
             if not (self.user and error.errno in {EACCES, EPERM}) or not self.name:
                 raise
-            self._ask("AttachProcessesToUnit", "ssau", self.name, "", [pid])
+            self._attach(pid)
+
+    def _attach(self, pid: int) -> None:
+        below = self.places[0].path.rpartition(f"/{self.name}")[
+            2
+        ]  # where the first process is now, if not in the scope itself
+        try:
+            self._ask("AttachProcessesToUnit", "ssau", self.name, below, [pid])
+        except BusError as error:
+            if error.name != BUSY:
+                raise
+            raise OpError(str(error), EBUSY) from None
 
     def _start(self, pid: int, properties: list[Property]) -> None:
         bus = Bus(user=self.user)

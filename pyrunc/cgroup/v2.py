@@ -47,7 +47,7 @@ class ManagerV2(Manager):
         names = place.rel.split("/")
         for depth in range(len(names)):
             above = "/".join(names[:depth]) or "."
-            _enable(mount, above)
+            enable(mount, above)
             self._check_type(mount, "/".join(names[: depth + 1]))
 
     def _check_type(self, mount: int, rel: str) -> None:
@@ -78,7 +78,13 @@ class ManagerV2(Manager):
 
     def clone_fd(self) -> int:
         """Return the directory for CLONE_INTO_CGROUP; -1 for an unprivileged caller, who lacks the right."""
-        return self.places[0].fd if self.places and not self.unprivileged else -1
+        if not self.places or self.unprivileged:
+            return -1
+        place = self.places[0]
+        try:
+            return self.fd_of(place)
+        except OSError as error:
+            raise refusal(f"{JOIN}: open {place.path}", error) from None
 
     def apply(self, resources: Resources) -> None:
         """Write the limits; `unified` last, over the others. Raises SpecError, HostError or OpError."""
@@ -187,7 +193,7 @@ class ManagerV2(Manager):
         return super().kill(signal)
 
 
-def _enable(mount: int, rel: str) -> None:
+def enable(mount: int, rel: str) -> None:
     """Hand every controller of a cgroup to its children, as far as that can be done. Raises OSError."""
     available = tree.read_at(mount, f"{rel}/cgroup.controllers").split()
     enabled = tree.read_at(mount, f"{rel}/cgroup.subtree_control").split()

@@ -102,9 +102,12 @@ class Execution:
         except OpError as error:
             if error.errno != EBUSY:
                 raise
-        # v2 allows no process beside cgroups with controllers: the container has moved into one of its own
-        follow_init(self.manager, self.entry.container.init_process_pid)
+        self._follow_init()
         return launch(self.plan, inputs, cgroup_fd=self.manager.clone_fd())
+
+    def _follow_init(self) -> None:
+        """v2 allows no process beside cgroups with controllers (EBUSY): the container has moved into one of its own."""
+        follow_init(self.manager, self.entry.container.init_process_pid)
 
     def _open_inputs(self) -> dict[str, int]:
         inputs: dict[str, int] = {}
@@ -145,7 +148,7 @@ class Execution:
     def _join(self, _step: Step, _fd: int) -> Sequence[int]:
         """Put it into the cgroups that it has not joined itself; then the CPUs: all, unless the config says which (LP-14)."""
         try:
-            self.manager.join(self.pid)
+            self._join_cgroups()
         except PyruncError as error:
             error.prefix = f"error adding pid {self.pid} to cgroups: "
             raise
@@ -156,6 +159,15 @@ class Execution:
         elif affinity is None or not affinity.initial:
             allow_all_cpus(self.pid)
         return ()
+
+    def _join_cgroups(self) -> None:
+        try:
+            self.manager.join(self.pid)
+        except OpError as error:
+            if error.errno != EBUSY:
+                raise
+            self._follow_init()
+            self.manager.join(self.pid)
 
     def _join_class(self) -> None:
         rdt = self.spec.linux.intel_rdt

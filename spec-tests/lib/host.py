@@ -156,6 +156,24 @@ def _has_control_file(controller: str, name: str) -> bool:
         os.rmdir(scratch)
 
 
+def session_users() -> list[int]:
+    """Ordinary users with a systemd of their own, the one with most controllers first."""
+    uids = [p.name for p in pathlib.Path("/run/user").glob("*") if (p / "systemd/private").is_socket()]
+
+    def delegated(uid: int) -> list[str]:
+        file = pathlib.Path(
+            f"/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/cgroup.controllers"
+        )
+        return file.read_text().split() if file.exists() else []
+
+    return sorted({int(uid) for uid in uids} - {0}, key=lambda uid: (-len(delegated(uid)), uid))
+
+
+def _apparmor() -> bool:
+    file = pathlib.Path("/sys/module/apparmor/parameters/enabled")
+    return file.exists() and file.read_text().strip() == "Y"
+
+
 def _criu_works() -> bool:
     """Ask the criu on our PATH itself."""
     criu = shutil.which("criu")
@@ -198,7 +216,10 @@ def missing(fact: str) -> str | None:
         ),
         "not-v1": lambda: argument not in hierarchies(),
         "systemd": lambda: os.path.isdir("/run/systemd/system"),
+        "sessions": lambda: len(session_users()) >= int(argument),
         "devices": lambda: "devices" in hierarchies() or unified_only(),
+        "apparmor": lambda: _apparmor() and shutil.which("apparmor_parser") is not None,
+        "no-apparmor": lambda: not _apparmor(),
         "criu": _criu_works,
         "cpus": lambda: len(os.sched_getaffinity(0)) >= int(argument),
     }
@@ -217,8 +238,11 @@ def missing(fact: str) -> str | None:
         "net": f"network devices of type {argument} in the kernel",
         "v1": f"cgroup v1 {argument}",
         "systemd": "systemd as the first process",
+        "sessions": f"{argument} ordinary users with a systemd of their own",
         "devices": "cgroup v1 devices or cgroup v2 alone",
         "not-v1": f"that cgroup v1 has no {argument}",
+        "apparmor": "AppArmor with its parser",
+        "no-apparmor": "a kernel without AppArmor",
         "criu": "a criu that works with this kernel",
         "cpus": f"{argument} processors",
     }

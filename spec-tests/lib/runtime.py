@@ -20,6 +20,8 @@ from lib.probe import Seen, seen_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+PATIENCE = float(os.environ.get("SPEC_TESTS_PATIENCE", "1"))
+"""How many times as long as usual a test waits for what must happen: more than 1 on an emulated machine."""
 TIMEOUT = 20.0
 ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 PREFIX = f"st-{os.getpid()}-"
@@ -29,7 +31,7 @@ _running: set[int] = set()  # pids that a Popen will wait for; all other childre
 
 def poll(what: Callable[[], object], seconds: float = 5.0) -> object:
     """Call until the answer is true or the time is up; return the last answer."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     pause = 0.002
     while not (answer := what()) and time.monotonic() < deadline:
         time.sleep(pause)
@@ -196,7 +198,7 @@ class Runtime:
 
     def wait(self, process: subprocess.Popen, timeout: float = TIMEOUT) -> int:
         try:
-            return process.wait(timeout)
+            return process.wait(timeout * PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -350,7 +352,7 @@ class Runtime:
         finally:
             self.clean_containers()
             for top in tops:
-                _remove_cgroup(f"{top}/{PREFIX}{path.partition('/')[0]}")
+                remove_cgroup(f"{top}/{PREFIX}{path.partition('/')[0]}")
 
     def clean_containers(self) -> None:
         """The youngest first: it may live in the pid namespace of an older one, which cannot end before it."""
@@ -362,7 +364,7 @@ class Runtime:
     def remove_cgroups(self, name: str) -> None:
         self.clean_containers()
         for place in host.cgroup_dirs(name):
-            _remove_cgroup(place)
+            remove_cgroup(place)
 
     def clean(self) -> list[str]:
         """Remove every container of the test; then say what could not be removed the regular way, having removed it."""
@@ -378,12 +380,12 @@ class Runtime:
         poll(lambda: not orphans(), 2.0)
         for place in sorted(host.cgroup_dirs(PREFIX), key=len, reverse=True):
             complaints.append(f"cgroup {place}")
-            _remove_cgroup(place)
+            remove_cgroup(place)
         complaints += [f"state {name}" for name in self.states()]
         return complaints
 
 
-def _remove_cgroup(top: str) -> None:
+def remove_cgroup(top: str) -> None:
     """Kill what is in a cgroup of our own name and below, then remove the tree."""
 
     def gone() -> bool:

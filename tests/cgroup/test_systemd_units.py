@@ -8,7 +8,7 @@ from device_rules import rule
 from pyrunc.cgroup import from_state, units
 from pyrunc.cgroup.bus import addresses, outer_uid
 from pyrunc.cgroup.gvariant import annotated, parse_value
-from pyrunc.cgroup.systemd import ManagerSystemd
+from pyrunc.cgroup.systemd import SUBGROUP, ManagerSystemd, sub_of
 from pyrunc.errors import SpecError, StateError
 from pyrunc.spec.resources import CPU, Memory, Pids, Resources
 
@@ -187,3 +187,11 @@ def test_where_systemd_listens(monkeypatch: pytest.MonkeyPatch) -> None:
         ("/run/user/7/bus", True),
         ("/run/user/7/systemd/private", False),
     ]
+
+
+def test_a_cgroup_below_the_scope() -> None:
+    assert sub_of({}) == ""
+    assert sub_of({SUBGROUP: "inside"}) == "inside"
+    for wrong in ("a/b", "..", "."):
+        with pytest.raises(SpecError, match=r"annotations\.run\.oci"):
+            sub_of({SUBGROUP: wrong})
