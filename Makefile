@@ -28,7 +28,9 @@ SAMPLES := bundles/make-rootfs $(wildcard bundles/*/inside)
 DEBS      := gcc libc6-dev linux-libc-dev libseccomp2 busybox-static $(if $(PYTHON),,python3 python3-dev python3-venv)
 DEBS_TEST := $(DEBS) runc crun uidmap iproute2 util-linux strace
 DEBS_VM   := qemu-system-x86 debootstrap e2fsprogs xz-utils
-DEBS_ENGINES := $(DEBS) containerd runc docker.io podman conmon crun tini iproute2 util-linux procps
+DEBS_ENGINES := $(DEBS) containerd runc docker.io podman buildah conmon crun tini netavark aardvark-dns iptables iproute2 util-linux procps
+# the release of Debian whose engines are run beside the host's, from a directory of their own
+NEWER   := trixie
 
 # $(call logged,name) after a command keeps its output in a file; a failure is one line, the first that speaks of an error.
 logged = >$(LOGS)/$(1).log 2>&1 || { \
@@ -59,7 +61,7 @@ conformance: deps-test build extra-test
 
 test-engines: deps-engines build extra-test
 	@echo 'tests/engines'
-	@$(AS_ROOT) .venv/bin/pytest -m engines tests/engines --matrix $(MATRIX) $(PYTEST_ARGS)
+	@$(AS_ROOT) .venv/bin/pytest -m engines tests/engines --newer build/engines/$(NEWER) --matrix $(MATRIX) $(PYTEST_ARGS)
 
 test-vm: deps-vm
 	@$(AS_ROOT) python3 tests/vm/run.py $(VM_ARGS)
@@ -157,6 +159,8 @@ deps-engines:
 		trap '$(SUDO) rm -f /usr/sbin/policy-rc.d' EXIT; \
 	fi; \
 	$(call install,$(DEBS_ENGINES))
+	@[ -e build/engines/$(NEWER)/.unpacked ] || echo 'unpack the engines of Debian $(NEWER) in build/engines'
+	@mkdir -p $(LOGS); $(SUDO) tests/engines/unpack build/engines/$(NEWER) $(NEWER) $(call logged,unpack)
 
 install = mkdir -p $(LOGS); \
 	command -v apt-get >/dev/null || { [ -e $(LOGS)/no-apt ] || echo 'no apt-get: install the like of these yourself: $(1)'; \

@@ -16,8 +16,9 @@ class Rows:
 
     def __init__(self) -> None:
         self.results: dict[str, dict[tuple[str, str], str]] = {}
-        self.versions: dict[str, str] = {}
-        self.runtimes: dict[str, str] = {}
+        self.versions: dict[str, tuple[str, str]] = {}  # of the engine, and of the runc beside it
+        self.reasons: dict[tuple[str, str], str] = {}  # of each "no" of runc's
+        self.pyrunc = ""
 
     def note(self, action: str, engine: str, runtime: str, text: str) -> None:
         """Keep the worse of two results: an action may have more than one test."""
@@ -25,19 +26,27 @@ class Rows:
         if row.get((engine, runtime), "yes") == "yes":
             row[engine, runtime] = text
 
+    def cell(self, row: dict[tuple[str, str], str], engine: str) -> str:
+        seen = [row.get((engine, runtime), "") for runtime in ("runc", "pyrunc")]
+        return " / ".join(seen) if any(seen) else ""
+
     def render(self) -> str:
-        engines = list(self.versions)
-        columns = [(engine, runtime) for engine in engines for runtime in ("runc", "pyrunc")]
-        versions = "; ".join([*self.versions.values(), *self.runtimes.values()])
+        engines = sorted(self.versions)
         lines = [
-            f"Run on Linux {platform.release()} ({platform.machine()}) with {versions}.",
-            "An empty field: the engine has no such action, or the suite no test of it.",
+            f"Run on Linux {platform.release()} ({platform.machine()}) with {self.pyrunc}; runc / pyrunc.",
             "",
-            "| action | " + " | ".join(" ".join(column) for column in columns) + " |",
-            "|---" * (1 + len(columns)) + "|",
         ]
+        lines += ["| engine | version | runc beside pyrunc |", "|---|---|---|"]
+        lines += [
+            f"| {engine} | {self.versions[engine][0]} | {self.versions[engine][1]} |" for engine in engines
+        ]
+        lines += ["", "An empty field: the engine has no such action, or the suite no test of it.", ""]
+        lines += ["| action | " + " | ".join(engines) + " |", "|---" * (1 + len(engines)) + "|"]
         for action, row in self.results.items():
-            lines.append(f"| {action} | " + " | ".join(row.get(column, "") for column in columns) + " |")
+            lines.append(f"| {action} | " + " | ".join(self.cell(row, engine) for engine in engines) + " |")
+        if self.reasons:
+            lines += ["", "Where it says `no`:", ""]
+        lines += [f"- {action}, {engine}: {reason}." for (action, engine), reason in self.reasons.items()]
         return "\n".join(lines) + "\n"
 
     def write(self, page: Path) -> None:
