@@ -22,7 +22,7 @@ from box import Box, container_cgroups, remove_cgroups, remove_stale_cgroups, to
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ENGINES = {kind.name: kind for kind in (drivers.Containerd, drivers.Docker, drivers.Podman)}
+ENGINES = {kind.name: kind for kind in (drivers.Containerd, drivers.Docker, drivers.Podman, drivers.Buildah)}
 RELEASES = ("host", "newer")  # the engines that are installed, and those of --newer
 RUNTIMES = ("runc", "pyrunc")  # runc first: what fails with it is not asked of pyrunc
 ENGINES_OWN = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import signal
@@ -33,6 +34,7 @@ class Engine:
         self.box, self.logs = box, logs
         self.runtimes: dict[str, str] = {}
         self.daemons: list[subprocess.Popen[bytes]] = []
+        self.environment: dict[str, str] = {}  # of the daemons
 
     def command(self, runtime: str, *words: str) -> list[str]:
         raise AssertionError(f"{self.name} has no words for {runtime} {words}")
@@ -57,7 +59,7 @@ class Engine:
 
     def spawn(self, *command: str) -> None:
         log = self.logs / f"{self.name}-{Path(command[0]).name}.log"
-        self.daemons.append(self.box.spawn(log, *command))
+        self.daemons.append(self.box.spawn(log, *command, **self.environment))
 
     def wait(self, *command: str, limit: float = 20) -> None:
         end = time.monotonic() + limit
@@ -72,6 +74,10 @@ class Engine:
             for pid in children_of(daemon.pid) or [daemon.pid]:
                 os.kill(pid, number)
             daemon.wait(30)
+
+    def restart(self, number: int = signal.SIGTERM) -> None:
+        self.stop(number)
+        self.serve()
 
     def shut_down(self) -> None:
         """End all that the engine runs."""
@@ -128,16 +134,23 @@ class Docker(Engine):
     config = f"{HOME}/daemon.json"
 
     def serve(self) -> None:
-        added = [f"--add-runtime={name}={path}" for name, path in self.runtimes.items() if name != "runc"]
         places = [f"--data-root={HOME}/docker-root", f"--exec-root={HOME}/docker-exec"]
         places += [f"--pidfile={HOME}/docker.pid", f"--host={self.socket}", f"--config-file={self.config}"]
         if self.box("test", "-e", self.config).code:
-            self.box.write(self.config, "{}")
+            self.configure({})
         self.spawn(
-            "dockerd", *places, *added, "--storage-driver=vfs", f"--cgroup-parent={self.box.parent}",
+            "dockerd", *places, "--storage-driver=vfs", f"--cgroup-parent={self.box.parent}",
             "--experimental", "--ip6tables=false", *self.network(),
         )  # fmt: skip
         self.wait(*self.command("", "version"))
+
+    def configure(self, options: dict[str, object]) -> None:
+        """Write daemon.json, also under the running daemon, as a user's reload does."""
+        known = {name: {"path": path} for name, path in self.runtimes.items() if name != "runc"}
+        self.box.write(self.config, json.dumps({"runtimes": known, **options}))
+        for daemon in self.daemons:
+            for pid in children_of(daemon.pid):
+                os.kill(pid, signal.SIGHUP)
 
     def network(self) -> list[str]:
         if not self.bridge:
@@ -162,11 +175,13 @@ class Podman(Engine):
     remove = ("rm", "--force", "--time", "0")
 
     def serve(self) -> None:
+        # newer builders ask for limits above the caller's, which take CAP_SYS_RESOURCE, if they are not told any
         known = "\n".join(f'{name} = ["{path}"]' for name, path in self.runtimes.items())
         config = f"""
             [containers]
             netns = "{"bridge" if self.bridge else "none"}"
             init_path = "/usr/bin/docker-init"
+            default_ulimits = ["nofile=1000:1000", "nproc=1000:1000"]
             [network]
             network_backend = "netavark"
             [engine]
@@ -178,7 +193,7 @@ class Podman(Engine):
             """
         self.box.write(f"{HOME}/containers.conf", config)
 
-    def environment(self) -> list[str]:
+    def env(self) -> list[str]:
         # conmon leaves files in the directory that podman is called from; podman 5 warns of cgroup v1 on every call
         return [
             "env",
@@ -202,7 +217,28 @@ class Podman(Engine):
         if words[0] in ("run", "create"):
             words = (words[0], "--cgroup-parent", self.box.parent, *words[1:])
         chosen = ["--runtime", runtime] if runtime else []
-        return [*self.environment(), "podman", *places, *chosen, *words]
+        return [*self.env(), "podman", *places, *chosen, *words]
+
+
+class Buildah(Podman):
+    """buildah, which runs the runtime itself: no conmon."""
+
+    name = "buildah"
+    programs = ("buildah",)
+    remove = ("rm",)
+
+    def boot(self, archive: str) -> None:
+        self.serve()
+        done = self.box(*self.command("", "pull", f"docker-archive:{archive}"))
+        assert done.code == 0, done.err
+
+    def places(self) -> list[str]:
+        return ["--root", f"{HOME}/buildah", "--runroot", f"{HOME}/buildah-run", "--storage-driver", "vfs"]
+
+    def command(self, runtime: str, *words: str) -> list[str]:
+        if words[0] in ("run", "build"):
+            words = (words[0], "--runtime", self.runtimes[runtime], *words[1:])
+        return [*self.env(), "buildah", *self.places(), *words]
 
 
 class User:
