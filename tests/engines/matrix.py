@@ -1,12 +1,11 @@
-"""The matrix engine x action, written into a page from what a test run really did."""
+"""The matrix engine x action, written into a page from what test runs really did: matrix.py PAGE RESULTS..."""
 
 from __future__ import annotations
 
+import json
 import platform
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+import sys
+from pathlib import Path
 
 BEGIN, END = "<!-- matrix: written by make test-engines -->\n", "<!-- end of matrix -->\n"
 
@@ -49,8 +48,39 @@ class Rows:
         lines += [f"- {action}, {engine}: {reason}." for (action, engine), reason in self.reasons.items()]
         return "\n".join(lines) + "\n"
 
+    def save(self, file: Path) -> None:
+        """Keep everything for `main`."""
+        results = [
+            [action, engine, runtime, text]
+            for action, row in self.results.items()
+            for (engine, runtime), text in row.items()
+        ]
+        reasons = [[action, engine, reason] for (action, engine), reason in self.reasons.items()]
+        kept = {"results": results, "reasons": reasons, "versions": self.versions, "pyrunc": self.pyrunc}
+        file.write_text(json.dumps(kept))
+
+    def add(self, file: Path) -> None:
+        """Add what `save` has kept."""
+        kept = json.loads(file.read_text())
+        for action, engine, runtime, text in kept["results"]:
+            self.note(action, engine, runtime, text)
+        self.reasons |= {(action, engine): reason for action, engine, reason in kept["reasons"]}
+        self.versions |= kept["versions"]
+        self.pyrunc = kept["pyrunc"]
+
     def write(self, page: Path) -> None:
         before, _, rest = page.read_text().partition(BEGIN)
         _, mark, after = rest.partition(END)
         assert mark, f"{page} has no marks of the matrix"
         page.write_text(f"{before}{BEGIN}\n{self.render()}\n{END}{after}")
+
+
+def main() -> None:
+    rows = Rows()
+    for name in sys.argv[2:]:
+        rows.add(Path(name))
+    rows.write(Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+
+import day
 import images
 import pytest
 from box import HOME
@@ -10,8 +13,7 @@ from day import CAPS, until
 pytestmark = pytest.mark.engines
 
 
-def action(name):
-    return pytest.mark.action(name, on=("containerd",))
+action = functools.partial(day.action, on=("containerd",))
 
 
 @pytest.fixture

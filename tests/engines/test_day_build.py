@@ -9,7 +9,7 @@ import pytest
 from box import HOME
 from day import CAPS, action, until
 
-pytestmark = pytest.mark.engines
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
 
 STEPS = f"FROM {images.NAME}\nRUN echo built >/built && id -u\nUSER alice\nRUN test $(id -u) = 1000\n"
 FAILS = f"FROM {images.NAME}\nRUN exit 42\n"

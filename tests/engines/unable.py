@@ -8,7 +8,15 @@ CAPS = (
     "runC 1.1.5 fails when the host's bounding set lacks a capability that the engine asks for; pyrunc leaves it out, as "
     "newer runC do"
 )
+CGROUPS = "runC that is killed, or whose caller is, leaves cgroups of v1 that nobody knows any more"
+RANDOM = (
+    "the runtime is killed at random moments: nothing is left",
+    "the engine is killed at random moments: it agrees with the kernel, nothing is left",
+)
+"""pyrunc must do these, whatever runC does: it is not excused by runC's failure."""
 UNABLE = {
+    (RANDOM[0], r"containerd|docker"): CGROUPS,
+    (RANDOM[1], r"containerd|docker"): CGROUPS,
     ("--privileged", r"docker 20"): CAPS,
     ("exec --privileged", r"docker 20"): CAPS,
     ("the memory limit is hit: OOMKilled", r"podman 4"): (
