@@ -31,7 +31,9 @@ DEBS      := gcc libc6-dev linux-libc-dev libseccomp2 busybox-static $(if $(PYTH
 DEBS_TEST := $(DEBS) runc crun uidmap iproute2 util-linux strace valgrind
 DEBS_FUZZ := $(DEBS) clang libclang-rt-dev
 DEBS_VM   := qemu-system-x86 debootstrap e2fsprogs xz-utils
-DEBS_ENGINES := $(DEBS) containerd runc docker.io podman conmon crun tini iproute2 util-linux procps
+DEBS_ENGINES := $(DEBS) containerd runc docker.io podman buildah conmon crun tini netavark aardvark-dns iptables iproute2 util-linux procps
+# the release of Debian whose engines are run beside the host's, from a directory of their own
+NEWER   := trixie
 
 # $(call logged,name) after a command keeps its output in a file; a failure is one line, the first that speaks of an error.
 logged = >$(LOGS)/$(1).log 2>&1 || { \
@@ -60,9 +62,17 @@ conformance: deps-test build extra-test
 	@$(AS_ROOT) env RUNTIME='$(RUNTIME_PATH)' .venv/bin/pytest spec-tests \
 		--results build/conformance-$(notdir $(RUNTIME)).json $(SPEC_TEST_ARGS)
 
+# The host's engines and the newer ones at the same time, each in a box: they mostly wait. JUNIT names their result files.
 test-engines: deps-engines build extra-test
-	@echo 'tests/engines'
-	@$(AS_ROOT) .venv/bin/pytest -m engines tests/engines --matrix $(MATRIX) $(PYTEST_ARGS)
+	@echo 'tests/engines, of the host and of Debian $(NEWER)'
+	@mkdir -p $(LOGS); rm -f build/engines/*.json
+	@($(call engines,newer) >$(LOGS)/engines-newer.log 2>&1; echo $$? >build/engines/status) & \
+	status=0; $(call engines,host) || status=1; \
+	wait; cat $(LOGS)/engines-newer.log; \
+	.venv/bin/python tests/engines/matrix.py $(MATRIX) build/engines/*.json && [ $$status$$(cat build/engines/status) = 00 ]
+
+engines = $(AS_ROOT) .venv/bin/pytest -m engines tests/engines --newer build/engines/$(NEWER) --release $(1) \
+	--results build/engines/$(1).json $(if $(JUNIT),--junitxml=$(JUNIT)-$(1).xml) $(PYTEST_ARGS)
 
 test-vm: deps-vm
 	@$(AS_ROOT) python3 tests/vm/run.py $(VM_ARGS)
@@ -168,6 +178,8 @@ deps-engines:
 		trap '$(SUDO) rm -f /usr/sbin/policy-rc.d' EXIT; \
 	fi; \
 	$(call install,$(DEBS_ENGINES))
+	@[ -e build/engines/$(NEWER)/.unpacked ] || echo 'unpack the engines of Debian $(NEWER) in build/engines'
+	@mkdir -p $(LOGS); $(SUDO) tests/engines/unpack build/engines/$(NEWER) $(NEWER) $(call logged,unpack)
 
 install = mkdir -p $(LOGS); \
 	command -v apt-get >/dev/null || { [ -e $(LOGS)/no-apt ] || echo 'no apt-get: install the like of these yourself: $(1)'; \

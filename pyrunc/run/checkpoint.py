@@ -56,6 +56,9 @@ def common_options(args: Args, spec: Spec) -> dict[str, Value]:
         if name != "network":
             raise UsageError(f"--empty-ns: namespace {json.dumps(name)} is not supported")
         options["empty_ns"] = CLONE_NEWNET
+    if spec.hooks.prestart or spec.hooks.create_runtime:
+        # whoever gives the container a network by hooks, as Docker does, gives it anew when it is restored
+        options["empty_ns"] = CLONE_NEWNET
     config = (spec.annotations or {}).get(ANNOTATION)
     if config is None and os.path.lexists(CONFIG_FILE):
         config = CONFIG_FILE

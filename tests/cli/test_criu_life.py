@@ -114,6 +114,7 @@ def test_a_restored_container_is_like_any_other(story: Story, tmp_path: Path) ->
         entry = field(1, key) + field(2, number)
         assert b"\xda\x01" + bytes([len(entry)]) + entry in options, "inherit_fd"
     assert name.encode() in options, "cg_root"
+    assert decode(options)[38] == 0x40000000, "the network is the hooks' matter"
     story.containers.ok("delete", "--force", name)
     assert not cgroups(name)
 

@@ -14,6 +14,7 @@ import select
 import subprocess
 import sys
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,14 +25,20 @@ PATH = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 # The first process: a private /run, a loopback that is up, and no zombie is kept.
 FIRST = f"""
 import os, signal, subprocess, sys
+if sys.argv[1]:
+    over = "lowerdir=" + sys.argv[1] + "/usr:/usr"
+    subprocess.run(["mount", "-t", "overlay", "-o", over, "engines", "/usr"], check=True)
 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "engines", "/run"], check=True)
 os.makedirs("{HOME}/lock")
 os.symlink("{HOME}/lock", "/run/lock")
-for path in ("/var/lib/containers", "/var/lib/docker", "/var/lib/containerd", "/var/lib/cni", "/etc/docker"):
+hidden = ["/var/lib/containers", "/var/lib/docker", "/var/lib/containerd", "/var/lib/cni", "/etc/cni/net.d", "/etc/docker"]
+for path in hidden:
     if os.path.isdir(path):
         subprocess.run(["mount", "-t", "tmpfs", "engines", path], check=True)
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+with open("/proc/sys/net/ipv4/ip_forward", "w") as file:
+    file.write("1")
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 print("ready", flush=True)
 sys.stdin.read()
@@ -47,13 +54,13 @@ class Result(NamedTuple):
 
 
 class Box:
-    """The namespaces, while somebody is in them."""
+    """The namespaces, while somebody is in them; with `newer`, the programs in that directory hide the host's."""
 
-    def __init__(self, parent: str) -> None:
+    def __init__(self, parent: str, newer: str = "") -> None:
         self.parent = parent
         unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
         self.first = subprocess.Popen(
-            [*unshare, "--propagation", "private", "--", sys.executable, "-ISc", FIRST],
+            [*unshare, "--propagation", "private", "--", sys.executable, "-ISc", FIRST, newer],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -62,6 +69,13 @@ class Box:
         assert self.first.stdout.readline() == "ready\n"
         with open(f"/proc/{self.first.pid}/task/{self.first.pid}/children") as file:
             self.pid = int(file.read())
+
+    @cached_property
+    def can_nat(self) -> bool:
+        """Whether iptables of the box can do what a bridge of Docker's needs."""
+        rule = ("POSTROUTING", "-m", "addrtype", "--src-type", "LOCAL", "-j", "MASQUERADE")
+        added = self("iptables", "-t", "nat", "-A", *rule).code == 0
+        return added and self("iptables", "-t", "nat", "-D", *rule).code == 0
 
     def enter(self, *command: str) -> list[str]:
         return ["nsenter", "-t", str(self.pid), "-m", "-n", "-p", "--", *command]

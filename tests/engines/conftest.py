@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -15,30 +16,37 @@ import drivers
 import images
 import matrix
 import pytest
+import unable
 from box import Box, container_cgroups, remove_cgroups, remove_stale_cgroups, top_cgroups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ENGINES = {kind.name: kind for kind in (drivers.Containerd, drivers.Docker, drivers.Podman)}
-RUNTIMES = ("runc", "pyrunc")  # runc first: what fails with it is not asked of pyrunc
+ENGINES = {kind.name: kind for kind in (drivers.Containerd, drivers.Docker, drivers.Podman, drivers.Buildah)}
+RELEASES = ("host", "newer")  # the engines that are installed, and those of --newer
 ENGINES_OWN = {
     "docker", "default", "moby", "buildkit", "containerd", "libpod_parent", "libpod", "machine.slice", "system.slice",
     "user.slice", "init.scope", "buildah", "conmon", "kubepods",
 }  # fmt: skip
 ROWS = pytest.StashKey[matrix.Rows]()
 FAILED = pytest.StashKey[set[str]]()
+LABELS = pytest.StashKey[dict[tuple[str, str], str]]()  # by engine and release: the head of its column
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--matrix", metavar="FILE", help="write engine x action into this page, between its marks"
+        "--results", metavar="FILE", help="keep what tests/engines/matrix.py makes a page's table of"
+    )
+    parser.addoption("--release", choices=RELEASES, help="only the engines of the host, or the newer ones")
+    parser.addoption(
+        "--newer", metavar="DIRECTORY", default="", help="newer engines, as tests/engines/unpack leaves them"
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[ROWS] = matrix.Rows()
     config.stash[FAILED] = set()
+    config.stash[LABELS] = {}
 
 
 @pytest.fixture(scope="session")
@@ -54,18 +62,33 @@ def runtimes() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def box() -> Iterator[Box]:
-    parent = f"/pyrunc-engines-{os.getpid()}"
+def boxes(request: pytest.FixtureRequest) -> Iterator[dict[str, Box]]:
+    """Boxes by release, each made at its first use."""
+
+    class Made(dict[str, Box]):
+        def __missing__(self, release: str) -> Box:
+            newer = newer_engines(request.config) if release == "newer" else ""
+            self[release] = Box(f"/pyrunc-engines-{release}-{os.getpid()}", newer)
+            return self[release]
+
     remove_stale_cgroups()
     before = top_cgroups()
-    box = Box(parent)
+    made = Made()
     try:
-        yield box
+        yield made
     finally:
-        box.close()
+        for box in made.values():
+            box.close()
     # others may run tests at the same time: only the names that engines would use are theirs
-    made = [path for path in top_cgroups() - before if Path(path).name in ENGINES_OWN]
-    assert not made, "an engine has made cgroups outside of its parent"
+    outside = [path for path in top_cgroups() - before if Path(path).name in ENGINES_OWN]
+    assert not outside, "an engine has made cgroups outside of its parent"
+
+
+def newer_engines(config: pytest.Config) -> str:
+    folder = config.getoption("--newer")
+    if not folder or not Path(folder, ".unpacked").exists():
+        pytest.skip("needs newer engines in --newer: make test-engines")
+    return str(Path(folder).resolve())
 
 
 @pytest.fixture(scope="session")
@@ -86,19 +109,24 @@ def logs() -> Path:
 
 @pytest.fixture(scope="session")
 def running(
-    box: Box, archive: str, logs: Path, runtimes: dict[str, str], request: pytest.FixtureRequest
-) -> Iterator[dict[str, drivers.Engine]]:
-    """Engines by name, each started at its first use."""
+    boxes: dict[str, Box], archive: str, logs: Path, runtimes: dict[str, str], request: pytest.FixtureRequest
+) -> Iterator[dict[tuple[str, str], drivers.Engine]]:
+    """Engines by name and release, each started at its first use."""
 
-    class Started(dict[str, drivers.Engine]):
-        def __missing__(self, name: str) -> drivers.Engine:
-            engine = ENGINES[name](box, logs)
-            if missing := [program for program in engine.programs if not find(program)]:
-                pytest.skip(f"needs the program {missing[0]}")
-            engine.runtimes = runtimes
-            self[name] = engine
+    class Started(dict[tuple[str, str], drivers.Engine]):
+        def __missing__(self, key: tuple[str, str]) -> drivers.Engine:
+            box = boxes[key[1]]
+            engine = ENGINES[key[0]](box, logs / key[1])
+            lacking = [name for name in engine.programs if box("sh", "-c", f"command -v {name}").code]
+            if lacking:
+                pytest.skip(f"needs the program {lacking[0]}")
+            engine.logs.mkdir(exist_ok=True)
+            engine.runtimes, engine.bridge = runtimes, True
+            self[key] = engine
             engine.boot(archive)
-            request.config.stash[ROWS].versions[name] = engine.version()
+            label = request.config.stash[LABELS][key] = engine.label()
+            runc = box("runc", "--version").out.splitlines()[0]
+            request.config.stash[ROWS].versions[label] = (engine.version(), runc)
             return engine
 
     engines = Started()
@@ -109,23 +137,23 @@ def running(
             engine.shut_down()
 
 
-def find(program: str) -> str | None:
-    return shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin")
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make a test for each engine that the action names, with each runtime."""
     marker = metafunc.definition.get_closest_marker("action")
     if "user" in metafunc.fixturenames and marker:
-        pairs = [(engine, runtime) for engine in marker.kwargs["on"] for runtime in RUNTIMES]
-        ids = [f"{engine}-{runtime}" for engine, runtime in pairs]
-        metafunc.parametrize("user", pairs, ids=ids, indirect=True)
+        releases = (
+            [metafunc.config.getoption("--release")] if metafunc.config.getoption("--release") else RELEASES
+        )
+        params = list(itertools.product(marker.kwargs["on"], releases, marker.kwargs["runtimes"]))
+        metafunc.parametrize("user", params, ids=["-".join(param) for param in params], indirect=True)
 
 
 @pytest.fixture
-def user(request: pytest.FixtureRequest, running: dict[str, drivers.Engine]) -> Iterator[drivers.User]:
-    engine, runtime = request.param
-    user = drivers.User(running[engine], runtime)
+def user(
+    request: pytest.FixtureRequest, running: dict[tuple[str, str], drivers.Engine]
+) -> Iterator[drivers.User]:
+    engine, release, runtime = request.param
+    user = drivers.User(running[engine, release], runtime)
     before = container_cgroups(user.box.parent)
     yield user
     user.leave()
@@ -144,34 +172,39 @@ def until_gone(left: Callable[[], set[str]], limit: float = 5) -> set[str]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> object:
-    """Note each result. What fails with runc is noted only, with both: it says what cannot be done on this host."""
+    """Note each result. What is known to fail with runc is noted only, with both."""
     report = yield
     marker = item.get_closest_marker("action")
     spec = getattr(item, "callspec", None)
     if marker is None or spec is None or "user" not in spec.params:
         return report
-    engine, runtime = spec.params["user"]
+    engine, release, runtime = spec.params["user"]
+    label = item.config.stash[LABELS].get((engine, release), engine)
     if report.when == "call" or not report.passed:
         text = "not run" if report.skipped else "yes" if report.passed else "no"
-        item.config.stash[ROWS].note(marker.args[0], engine, runtime, text)
+        item.config.stash[ROWS].note(marker.args[0], label, runtime, text)
+    reason = unable.why(marker.args[0], label)
     same = item.nodeid.replace(f"-{runtime}", "")
-    if report.failed and report.when == "call" and (runtime == "runc" or same in item.config.stash[FAILED]):
+    excused = same in item.config.stash[FAILED] and marker.args[0] not in unable.RANDOM
+    if report.failed and report.when == "call" and reason and (runtime == "runc" or excused):
         item.config.stash[FAILED].add(same)
-        report.outcome, report.wasxfail = "skipped", "runc cannot do it on this host"
+        item.config.stash[ROWS].reasons[marker.args[0], label] = reason
+        report.outcome, report.wasxfail = "skipped", f"runc cannot do it: {reason}"
     return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    page = session.config.getoption("--matrix")
     rows = session.config.stash[ROWS]
-    if page and rows.results:
-        rows.runtimes = {name: version_of(name) for name in RUNTIMES}
-        rows.write(Path(page))
-    if rows.results:
-        remove_cgroups(f"/pyrunc-engines-{os.getpid()}")
+    if not rows.results:
+        return
+    if file := session.config.getoption("--results"):
+        rows.pyrunc = pyrunc_version()
+        rows.save(Path(file))
+    for release in RELEASES:
+        remove_cgroups(f"/pyrunc-engines-{release}-{os.getpid()}")
 
 
-def version_of(name: str) -> str:
-    path = str(Path(sys.prefix) / "bin" / "pyrunc") if name == "pyrunc" else find(name) or name
+def pyrunc_version() -> str:
+    path = os.environ.get("RUNTIME") or str(Path(sys.prefix) / "bin" / "pyrunc")
     said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
-    return said.splitlines()[0] if said else name
+    return said.splitlines()[0] if said else path

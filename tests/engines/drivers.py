@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -26,18 +28,30 @@ class Engine:
     name = ""
     programs: tuple[str, ...] = ()
     remove: tuple[str, ...] = ("rm", "--force")
+    bridge = False  # whether containers get a network of the engine's
 
     def __init__(self, box: Box, logs: Path) -> None:
         self.box, self.logs = box, logs
         self.runtimes: dict[str, str] = {}
         self.daemons: list[subprocess.Popen[bytes]] = []
+        self.environment: dict[str, str] = {}  # of the daemons
 
     def command(self, runtime: str, *words: str) -> list[str]:
         raise AssertionError(f"{self.name} has no words for {runtime} {words}")
 
+    def serve(self) -> None:
+        """Start the daemons, and wait until they answer."""
+
     def boot(self, archive: str) -> None:
         """Start the daemons and load the image."""
-        assert archive
+        self.serve()
+        done = self.box(*self.command("", "load", "--input", archive))
+        assert done.code == 0, done.err
+
+    def label(self) -> str:
+        """Name the engine and its version, as the head of a column."""
+        seen = re.search(r"\d+\.\d+", self.version())
+        return f"{self.name} {seen.group() if seen else ''}".strip()
 
     def version(self) -> str:
         """Say the engine's version, a line."""
@@ -45,7 +59,7 @@ class Engine:
 
     def spawn(self, *command: str) -> None:
         log = self.logs / f"{self.name}-{Path(command[0]).name}.log"
-        self.daemons.append(self.box.spawn(log, *command))
+        self.daemons.append(self.box.spawn(log, *command, **self.environment))
 
     def wait(self, *command: str, limit: float = 20) -> None:
         end = time.monotonic() + limit
@@ -53,15 +67,26 @@ class Engine:
             assert time.monotonic() < end, f"{command}: {seen.err}; see {self.logs}"
             time.sleep(0.1)
 
-    def shut_down(self) -> None:
-        """Stop what `boot` started, last first, by pid: nsenter hands the signal on to its child by dying with it."""
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Signal what `serve` started, last first, by pid: nsenter dies as its child, the daemon, does."""
         while self.daemons:
             daemon = self.daemons.pop()
-            with open(f"/proc/{daemon.pid}/task/{daemon.pid}/children") as file:
-                children = [int(word) for word in file.read().split()]
-            for pid in children or [daemon.pid]:
-                os.kill(pid, signal.SIGTERM)
-            daemon.wait(20)
+            for pid in children_of(daemon.pid) or [daemon.pid]:
+                os.kill(pid, number)
+            daemon.wait(30)
+
+    def restart(self, number: int = signal.SIGTERM) -> None:
+        self.stop(number)
+        self.serve()
+
+    def shut_down(self) -> None:
+        """End all that the engine runs."""
+        self.stop()
+
+
+def children_of(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(word) for word in file.read().split()]
 
 
 class Containerd(Engine):
@@ -71,7 +96,7 @@ class Containerd(Engine):
     programs = ("containerd", "ctr", "containerd-shim-runc-v2")
     socket = f"{HOME}/containerd.sock"
 
-    def boot(self, archive: str) -> None:
+    def serve(self) -> None:
         # cri would start a network service; opt would make directories in /opt
         off = [f"io.containerd.{name}" for name in ("grpc.v1.cri", "internal.v1.opt")]
         off += [f"io.containerd.snapshotter.v1.{name}" for name in ("aufs", "btrfs", "devmapper", "zfs")]
@@ -86,6 +111,9 @@ class Containerd(Engine):
         file = self.box.write(f"{HOME}/containerd.toml", config)
         self.spawn("containerd", "--config", file)
         self.wait("ctr", "--address", self.socket, "version")
+
+    def boot(self, archive: str) -> None:
+        self.serve()
         done = self.box("ctr", "-a", self.socket, "images", "import", "--snapshotter", "native", archive)
         assert done.code == 0, done.err
 
@@ -101,25 +129,34 @@ class Docker(Engine):
     """dockerd with a containerd of its own; each runtime by --runtime."""
 
     name = "docker"
-    programs = ("/usr/bin/docker", "dockerd", "containerd", "docker-init")
+    programs = ("/usr/bin/docker", "dockerd", "containerd", "docker-init", "docker-proxy")
     socket = f"unix://{HOME}/docker.sock"
+    config = f"{HOME}/daemon.json"
 
-    def boot(self, archive: str) -> None:
-        added = [f"--add-runtime={name}={path}" for name, path in self.runtimes.items() if name != "runc"]
+    def serve(self) -> None:
         places = [f"--data-root={HOME}/docker-root", f"--exec-root={HOME}/docker-exec"]
-        places += [
-            f"--pidfile={HOME}/docker.pid",
-            f"--host={self.socket}",
-            f"--config-file={HOME}/daemon.json",
-        ]
-        self.box.write(f"{HOME}/daemon.json", "{}")
+        places += [f"--pidfile={HOME}/docker.pid", f"--host={self.socket}", f"--config-file={self.config}"]
+        if self.box("test", "-e", self.config).code:
+            self.configure({})
         self.spawn(
-            "dockerd", *places, *added, "--storage-driver=vfs", f"--cgroup-parent={self.box.parent}",
-            "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false",
+            "dockerd", *places, "--storage-driver=vfs", f"--cgroup-parent={self.box.parent}",
+            "--experimental", "--ip6tables=false", *self.network(),
         )  # fmt: skip
-        self.wait("/usr/bin/docker", "--host", self.socket, "version")
-        done = self.box("/usr/bin/docker", "--host", self.socket, "load", "--input", archive)
-        assert done.code == 0, done.err
+        self.wait(*self.command("", "version"))
+
+    def configure(self, options: dict[str, object]) -> None:
+        """Write daemon.json, also under the running daemon, as a user's reload does."""
+        known = {name: {"path": path} for name, path in self.runtimes.items() if name != "runc"}
+        self.box.write(self.config, json.dumps({"runtimes": known, **options}))
+        for daemon in self.daemons:
+            for pid in children_of(daemon.pid):
+                os.kill(pid, signal.SIGHUP)
+
+    def network(self) -> list[str]:
+        if not self.bridge:
+            return ["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"]
+        # without NAT a published port is docker-proxy's alone, and the world cannot be reached
+        return [] if self.box.can_nat else ["--iptables=false", "--ip-masq=false"]
 
     def version(self) -> str:
         return self.box("dockerd", "--version").out.strip()
@@ -137,12 +174,16 @@ class Podman(Engine):
     programs = ("podman", "conmon")
     remove = ("rm", "--force", "--time", "0")
 
-    def boot(self, archive: str) -> None:
+    def serve(self) -> None:
+        # newer builders ask for limits above the caller's, which take CAP_SYS_RESOURCE, if they are not told any
         known = "\n".join(f'{name} = ["{path}"]' for name, path in self.runtimes.items())
         config = f"""
             [containers]
-            netns = "none"
+            netns = "{"bridge" if self.bridge else "none"}"
             init_path = "/usr/bin/docker-init"
+            default_ulimits = ["nofile=1000:1000", "nproc=1000:1000"]
+            [network]
+            network_backend = "netavark"
             [engine]
             cgroup_manager = "cgroupfs"
             events_logger = "file"
@@ -151,23 +192,53 @@ class Podman(Engine):
             {known}
             """
         self.box.write(f"{HOME}/containers.conf", config)
-        done = self.box(*self.command("", "load", "--input", archive))
-        assert done.code == 0, done.err
+
+    def env(self) -> list[str]:
+        # conmon leaves files in the directory that podman is called from; podman 5 warns of cgroup v1 on every call
+        return [
+            "env",
+            "-C",
+            HOME,
+            f"CONTAINERS_CONF={HOME}/containers.conf",
+            "PODMAN_IGNORE_CGROUPSV1_WARNING=1",
+        ]
+
+    def places(self) -> list[str]:
+        return ["--root", f"{HOME}/podman", "--runroot", f"{HOME}/podman-run", "--storage-driver", "vfs"]
 
     def command(self, runtime: str, *words: str) -> list[str]:
         places = [
-            "--root",
-            f"{HOME}/podman",
-            "--runroot",
-            f"{HOME}/podman-run",
+            *self.places(),
             "--tmpdir",
             f"{HOME}/podman-tmp",
+            "--network-config-dir",
+            f"{HOME}/podman-net",
         ]
-        places += ["--storage-driver", "vfs", "--network-config-dir", f"{HOME}/podman-net"]
         if words[0] in ("run", "create"):
             words = (words[0], "--cgroup-parent", self.box.parent, *words[1:])
         chosen = ["--runtime", runtime] if runtime else []
-        return ["env", f"CONTAINERS_CONF={HOME}/containers.conf", "podman", *places, *chosen, *words]
+        return [*self.env(), "podman", *places, *chosen, *words]
+
+
+class Buildah(Podman):
+    """buildah, which runs the runtime itself: no conmon."""
+
+    name = "buildah"
+    programs = ("buildah",)
+    remove = ("rm",)
+
+    def boot(self, archive: str) -> None:
+        self.serve()
+        done = self.box(*self.command("", "pull", f"docker-archive:{archive}"))
+        assert done.code == 0, done.err
+
+    def places(self) -> list[str]:
+        return ["--root", f"{HOME}/buildah", "--runroot", f"{HOME}/buildah-run", "--storage-driver", "vfs"]
+
+    def command(self, runtime: str, *words: str) -> list[str]:
+        if words[0] in ("run", "build"):
+            words = (words[0], "--runtime", self.runtimes[runtime], *words[1:])
+        return [*self.env(), "buildah", *self.places(), *words]
 
 
 class User:

@@ -23,7 +23,9 @@ def test_exec_of_nothing(user):
     failed = user("exec", name, "/nope", code=None)
     assert failed.code == (126 if user.engine.name == "docker" else 127)  # docker 20.10 says 126
     assert "no such file or directory" in failed.out + failed.err
-    assert user("exec", name, "/etc", code=None).code == 126
+    failed = user("exec", name, "/etc", code=None)
+    # podman reads "is a directory", of a runc of Go 1.20 and later, as a failure of its own
+    assert failed.code == 126 or "is a directory" in failed.err
 
 
 @action("exec --tty")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import images
 import pytest
 from box import HOME
 from day import action
@@ -68,24 +67,3 @@ def test_commit(user):
     user("commit", name, f"localhost/{name}:1")
     assert user("run", "--rm", f"localhost/{name}:1", "cat", "/home/new").out == "x\n"
     user("rmi", f"localhost/{name}:1")
-
-
-@action("build with RUN steps", on=("podman",))
-def test_build(user):
-    folder = f"{HOME}/build-{user.runtime}"
-    user.box.write(
-        f"{folder}/Containerfile", f"FROM {images.NAME}\nRUN echo built >/built && id -u\nUSER alice\n"
-    )
-    user(
-        "build",
-        "--network",
-        "none",
-        "--cgroup-parent",
-        user.box.parent,
-        "-t",
-        f"built-{user.runtime}",
-        folder,
-    )
-    assert (
-        user("run", "--rm", f"built-{user.runtime}", "sh", "-c", "cat /built; id -un").out == "built\nalice\n"
-    )

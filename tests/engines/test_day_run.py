@@ -85,7 +85,10 @@ def test_exit_code_125(user):
 @action("exit code 126: cannot be executed")
 @pytest.mark.parametrize("program", ["/etc", "/etc/passwd"])
 def test_exit_code_126(user, program):
-    assert "permission denied" in user.run(images.NAME, program, code=126).err.lower()
+    said = user.run(images.NAME, program, code=126).err.lower()
+    assert (
+        "permission denied" in said or "is a directory" in said
+    )  # the latter with a runc of Go 1.20 and later
 
 
 @action("exit code 127: not found")
@@ -142,14 +145,8 @@ def test_top(user):
 def test_stats(user):
     name = user.start(script="head -c 4000000 /dev/zero >/dev/shm/x; exec sleep 1000")
     form = "{{.MemUsage}}|{{.PIDs}}"
-    seen = until(
-        lambda: (
-            (s := user("stats", "--no-stream", "--format", form, name).out)
-            and "MB" in s.replace("i", "")
-            and s
-        )
-    )
-    assert seen.strip().split("|")[1] == "1"
+    seen = lambda: user("stats", "--no-stream", "--format", form, name).out.replace("i", "")  # noqa: E731
+    assert until(lambda: "MB" in (said := seen()) and said.strip().endswith("|1"))  # head may still be there
 
 
 @action("logs --follow")

@@ -194,6 +194,14 @@ def test_namespaces_by_path_are_external(fake: Fake, tmp_path: Path) -> None:
     assert options_of(asked, DUMP)[37] == f"net[{inode}]:extRootNetNS".encode()
 
 
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime", "poststart"])
+def test_a_network_by_hooks_is_left_out(fake: Fake, tmp_path: Path, kind: str) -> None:
+    """They run again at restore, and would find their own network devices there."""
+    asked = fake(_10=[VERSION_4_2], _1=[DUMPED])
+    dump(tmp_path, CONFIG | {"hooks": {kind: [{"path": "/bin/true"}]}})
+    assert options_of(asked, DUMP).get(38, 0) == (0 if kind == "poststart" else 0x40000000)
+
+
 def test_hierarchies_and_masked_files_are_external(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
