@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pyrunc import _os as os
-from pyrunc.errors import StateError
+from pyrunc import log
+from pyrunc.errors import SpecError, StateError
 from pyrunc.run.destroy import destroy
 from pyrunc.state import CGROUP, NO_SUCH, STATE, open_root
 from pyrunc.state.lock import lock
@@ -11,6 +12,7 @@ from pyrunc.state.lock import lock
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.commands import Args
+    from pyrunc.spec.model import Hooks
     from pyrunc.state import Entry, StateRoot
 
 
@@ -45,8 +47,23 @@ def _delete(entry: Entry, *, force: bool) -> None:
     status = entry.status()
     if not (force or status in ("stopped", "created")):
         raise StateError(f"cannot delete container {entry.name} that is not stopped: {status}")
-    spec = entry.read_spec() if entry.container.hooks else None
-    destroy(entry, spec.hooks if spec is not None else None)
+    destroy(entry, _hooks_of(entry, force=force) if entry.container.hooks else None)
+
+
+def _hooks_of(entry: Entry, *, force: bool) -> Hooks | None:
+    """Return the hooks of a container, None where a `delete` before us was killed when it had removed all but the state.
+
+    A config that cannot be read is an error, but it keeps nobody from removing the container by force.
+    """
+    try:
+        return entry.read_spec().hooks
+    except FileNotFoundError:
+        return None
+    except (SpecError, OSError) as error:
+        if not force:
+            raise
+        log.warning(f"container {entry.name}: no poststop hooks are run: {error}")
+        return None
 
 
 def _delete_leftover(entry: Entry, error: StateError, *, force: bool) -> None:

@@ -414,10 +414,10 @@ class Entry:
     # The end.
 
     def remove(self) -> None:
-        """Remove the directory, state.json last: until then another `delete` can go on. Raises OpError."""
+        """Remove the directory, state.json last: until then another `delete` can go on, and knows the hooks. Raises OpError."""
         try:
-            names = [name for name in os.listdir(self.dir_fd) if name != STATE]
-            for name in [*names, STATE]:
+            names = [name for name in os.listdir(self.dir_fd) if name not in (STATE, CONFIG)]
+            for name in [*names, CONFIG, STATE]:
                 remove_at(self.dir_fd, name)
             os.rmdir(f"{self.root}/{self.name}")
         except FileNotFoundError:

@@ -296,6 +296,28 @@ def _is_zombie(pid: int) -> bool:
 
 
 @pytest.mark.root
+def test_delete_goes_on_where_another_was_killed_and_had_removed_the_config(containers: Containers) -> None:
+    name = create(containers, config() | {"hooks": {"poststop": [{"path": "/bin/true"}]}})
+    (containers.root / name / "config.json").unlink()
+
+    containers.ok("delete", "--force", name)
+
+    assert not (containers.root / name).exists()
+
+
+@pytest.mark.root
+def test_a_config_that_cannot_be_read_keeps_nobody_from_deleting_by_force(containers: Containers) -> None:
+    name = create(containers, config() | {"hooks": {"poststop": [{"path": "/bin/true"}]}})
+    (containers.root / name / "config.json").write_text("{")
+
+    refused, forced = containers("delete", name), containers("delete", "--force", name)
+
+    assert (refused.code, forced.code) == (1, 0)
+    assert "no poststop hooks are run: config.json: " in forced.err
+    assert not (containers.root / name).exists()
+
+
+@pytest.mark.root
 def test_delete_of_a_running_one_needs_force(containers: Containers) -> None:
     name = running(containers)
     result = containers("delete", name)
