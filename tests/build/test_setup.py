@@ -115,7 +115,8 @@ def test_install_from_a_checkout(tmp_path: Path) -> None:
     flags = "-O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fcf-protection -flto=auto -fPIE"
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
     env = {**os.environ, "CFLAGS": flags, "PIP_ROOT_USER_ACTION": "ignore"}
-    subprocess.run([*pip, "--disable-pip-version-check", "--prefix", prefix, tree], env=env, check=True)
+    pip += ["--disable-pip-version-check", "--ignore-installed"]  # or it uninstalls the one that is being tested
+    subprocess.run([*pip, "--prefix", prefix, tree], env=env, check=True)
     shutil.rmtree(tree)
     import _cffi_backend
 
