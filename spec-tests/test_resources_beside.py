@@ -117,8 +117,9 @@ class Row:
     """One explained difference: where it is, and what each runtime has there."""
 
     def __init__(self, cells: list[str], versions: dict[str, str]) -> None:
-        hosts, configs, self.file, self.ours, *theirs, self.why = cells
-        self.hosts, self.configs = re.split(", *", hosts), re.split(", *", configs)
+        *where, self.ours, its, other, self.why = cells
+        self.hosts, self.configs, self.files = (re.split(", *", cell) for cell in where)
+        theirs = (its, other)
         self.theirs = dict(zip(PEERS, theirs, strict=True))
         self.versions = versions
 
@@ -126,7 +127,7 @@ class Row:
         return (
             driver in self.hosts
             and any(fnmatch.fnmatchcase(config, pattern) for pattern in self.configs)
-            and fnmatch.fnmatchcase(file, self.file)
+            and any(fnmatch.fnmatchcase(file, pattern) for pattern in self.files)
         )
 
     def explains(self, peer: str, version: str, ours: str, theirs: str) -> bool:
@@ -217,15 +218,21 @@ def test_resources(runtime, bundle, peers, driver, config):
             rows = [row for row in table() if row.about(driver, config, file)]
             if not any(row.explains(name, version_of(peer.path), mine, its) for row in rows):
                 wrong.append(f"| {driver} | {config} | {file} | {mine} | {name} {its} |")
-        wrong += stale(name, version_of(peer.path), driver, config, found)
+        wrong += stale(name, version_of(peer.path), driver, config, found, {"create", *ours, *theirs})
     assert not wrong, "\n" + "\n".join(wrong)
 
 
-def stale(peer: str, version: str, driver: str, config: str, found: dict[str, tuple[str, str]]) -> list[str]:
-    """Rows about just this config whose difference is not there; a file that this kernel lacks is none."""
+def stale(
+    peer: str, version: str, driver: str, config: str, found: dict[str, tuple[str, str]], files: set[str]
+) -> list[str]:
+    """Rows about just this config whose difference is not there; of a file that this kernel lacks there can be none."""
     return [
-        f"RESOURCES.md: no difference to {peer} in {row.file} of {config} on {driver}"
+        f"RESOURCES.md: no difference to {peer} in {file} of {config} on {driver}"
         for row in table()
-        if row.versions[peer] == version and row.theirs[peer] and "*" not in row.file
-        if config in row.configs and driver in row.hosts and row.file not in found
+        if row.versions[peer] == version
+        and row.theirs[peer]
+        and config in row.configs
+        and driver in row.hosts
+        for file in row.files
+        if file in files and file not in found
     ]

@@ -81,7 +81,10 @@ def _property(write: Write) -> list[tuple[str, str, object]]:
     for file, value in ((write.file, write.value), *write.instead):
         try:
             if file in NUMBERS and " " not in value:
-                return [(NUMBERS[file], "t", UNLIMITED if value == MAX else int(value))]
+                number = UNLIMITED if value == MAX else int(value)
+                if file == "pids.max" and not number:
+                    number = 1  # systemd takes no 0; to a process that is there already they are the same
+                return [(NUMBERS[file], "t", number)]
             if file in SETS:
                 return [(SETS[file], "ay", set_bytes(value))]
             if file == "cpu.max":

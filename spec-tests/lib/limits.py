@@ -26,23 +26,18 @@ PROPERTIES = (
 )  # fmt: skip
 
 
-def home(pid: int, controller: str, name: str) -> pathlib.Path:
-    """The container's directory: that of the process, or the one above it that has the container's name."""
-    place = host.cgroup_of(pid, controller)
-    own = next((above for above in place.parents if name in above.name), place)
-    return place if name in place.name else own
-
-
 def in_files(pid: int, ident: str) -> dict[str, str]:
-    """Control file -> what is in it. On v2 files are named as they are, on v1 none has the name of another controller's."""
+    """Control file -> what is in it, for the process's own cgroup. `process` tells if that lies below the one with the
+    container's name. On v2 files are named as they are, on v1 none has the name of another controller's."""
     found = {}
     for controller in host.hierarchies():
-        place = home(pid, controller, ident)
-        if ident not in place.name:
+        place = host.cgroup_of(pid, controller)
+        named = [above for above in (place, *place.parents) if ident in above.name]
+        if not named:
             found[f"cgroup of {controller or 'v2'}"] = "none of its own"
             continue
-        if below := host.cgroup_of(pid, controller).relative_to(place).name:
-            found["process"] = f"in {below}"
+        if place != named[-1]:
+            found["process"] = f"in {place.relative_to(named[-1])}"
         found |= settings(place)
     return found
 

@@ -385,16 +385,26 @@ class Runtime:
         return complaints
 
 
+def members(place: pathlib.Path) -> list[int]:
+    """The processes in one cgroup; of a threaded one, whose list of processes cannot be read, the threads."""
+    try:
+        text = (place / "cgroup.procs").read_text()
+    except OSError:
+        text = (place / "cgroup.threads").read_text()
+    return [int(word) for word in text.split()]
+
+
 def remove_cgroup(top: str) -> None:
     """Kill what is in a cgroup of our own name and below, then remove the tree."""
 
     def gone() -> bool:
         for place, _, files in os.walk(top, topdown=False):
-            with contextlib.suppress(OSError):
-                if "cgroup.procs" in files:
-                    for pid in pathlib.Path(place, "cgroup.procs").read_text().split():
-                        os.kill(int(pid), signal.SIGKILL)
-                os.rmdir(place)
+            if "cgroup.procs" in files:
+                with contextlib.suppress(OSError):
+                    for pid in members(pathlib.Path(place)):
+                        os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(OSError):
+                    os.rmdir(place)
         return not os.path.exists(top)
 
     poll(gone, 1.0)

@@ -67,6 +67,12 @@ def test_limits_are_properties() -> None:
     }
 
 
+def test_no_process_more_than_the_first() -> None:
+    """A limit of 0 is one (PD-2), which systemd has no number for."""
+    given = Resources(at=R, pids=Pids(at=f"{R}.pids", limit=0))
+    assert ("TasksMax", ("t", 1)) in units.properties_of(given, devices=False)
+
+
 def test_idle_is_a_weight_of_nothing() -> None:
     resources = Resources(at=R, cpu=CPU(idle=1, at=f"{R}.cpu"))
 
