@@ -132,6 +132,7 @@ class Docker(Engine):
     programs = ("/usr/bin/docker", "dockerd", "containerd", "docker-init", "docker-proxy")
     socket = f"unix://{HOME}/docker.sock"
     config = f"{HOME}/daemon.json"
+    more: list[str] = []  # of dockerd's options
 
     def serve(self) -> None:
         places = [f"--data-root={HOME}/docker-root", f"--exec-root={HOME}/docker-exec"]
@@ -140,7 +141,7 @@ class Docker(Engine):
             self.configure({})
         self.spawn(
             "dockerd", *places, "--storage-driver=vfs", f"--cgroup-parent={self.box.parent}",
-            "--experimental", "--ip6tables=false", *self.network(),
+            "--experimental", "--ip6tables=false", *self.network(), *self.more,
         )  # fmt: skip
         self.wait(*self.command("", "version"))
 
