@@ -92,6 +92,13 @@ pyrunc = ["PYRUNC"]
 """,
     ),
     (
+        "Buildah", ("buildah",),
+        """\
+# in the environment; or buildah build --runtime PYRUNC, buildah run --runtime PYRUNC
+BUILDAH_RUNTIME="PYRUNC"
+""",
+    ),
+    (
         "CRI-O", ("crio",),
         """\
 # /etc/crio/crio.conf.d/pyrunc.conf

@@ -156,6 +156,7 @@ def user(
     user = drivers.User(running[engine, release], runtime)
     before = container_cgroups(user.box.parent)
     yield user
+    user.engine.ensure()
     user.leave()
     if runtime == "pyrunc":
         left = until_gone(lambda: set(container_cgroups(user.box.parent)) - set(before))

@@ -28,6 +28,7 @@ class Engine:
     name = ""
     programs: tuple[str, ...] = ()
     remove: tuple[str, ...] = ("rm", "--force")
+    has_daemon = False
     bridge = False  # whether containers get a network of the engine's
 
     def __init__(self, box: Box, logs: Path) -> None:
@@ -75,6 +76,11 @@ class Engine:
                 os.kill(pid, number)
             daemon.wait(30)
 
+    def ensure(self) -> None:
+        """Start again what a test that failed has left stopped."""
+        if self.has_daemon and not self.daemons:
+            self.serve()
+
     def restart(self, number: int = signal.SIGTERM) -> None:
         self.stop(number)
         self.serve()
@@ -94,6 +100,7 @@ class Containerd(Engine):
 
     name = "containerd"
     programs = ("containerd", "ctr", "containerd-shim-runc-v2")
+    has_daemon = True
     socket = f"{HOME}/containerd.sock"
 
     def serve(self) -> None:
@@ -130,8 +137,10 @@ class Docker(Engine):
 
     name = "docker"
     programs = ("/usr/bin/docker", "dockerd", "containerd", "docker-init", "docker-proxy")
+    has_daemon = True
     socket = f"unix://{HOME}/docker.sock"
     config = f"{HOME}/daemon.json"
+    more: list[str] = []  # of dockerd's options
 
     def serve(self) -> None:
         places = [f"--data-root={HOME}/docker-root", f"--exec-root={HOME}/docker-exec"]
@@ -140,7 +149,7 @@ class Docker(Engine):
             self.configure({})
         self.spawn(
             "dockerd", *places, "--storage-driver=vfs", f"--cgroup-parent={self.box.parent}",
-            "--experimental", "--ip6tables=false", *self.network(),
+            "--experimental", "--ip6tables=false", *self.network(), *self.more,
         )  # fmt: skip
         self.wait(*self.command("", "version"))
 

@@ -68,17 +68,22 @@ def test_live(live, number):
     assert live.inspect(name, "{{.State.Status}} {{.State.ExitCode}}") == "exited 6"
 
 
+def row(user, name):
+    """Return ctr's line on a task, as words."""
+    return next((line.split() for line in user("task", "ls").out.splitlines() if line.startswith(name)), None)
+
+
 @action("containerd ends or is killed, and starts again: containers go on", on=("containerd",))
 @ENDINGS
 def test_containerd(user, number):
     name = user.new_name()
     user("run", "--detach", images.NAME, name, "sleep", "1000")
-    row = next(line for line in user("task", "ls").out.splitlines() if line.startswith(name))
+    before = row(user, name)
     user.engine.stop(number)
-    assert "sleep" in user.box("cat", f"/proc/{row.split()[1]}/cmdline").out
+    assert until(lambda: "sleep" in user.box("cat", f"/proc/{before[1]}/cmdline").out)
     user.engine.serve()
     try:
-        assert row in user("task", "ls").out.splitlines()
+        assert until(lambda: row(user, name) == before), (before, row(user, name))
         assert user("task", "exec", "--exec-id", "x", name, "echo", "on").out == "on\n"
         user("task", "kill", "--signal", "KILL", name)
         assert until(lambda: "STOPPED" in user("task", "ls").out)
