@@ -31,6 +31,14 @@ PASSED = {
 GLIBCS = 3 << 31  # the signals of its threads: glibc's posix_spawn(3) leaves them ignored
 
 
+SCRIPT = """#!/bin/sh
+while read -r line; do echo "$line"; done </proc/$$/status >{0}/status
+/bin/cat /proc/$$/environ >{0}/environ
+/bin/cat /proc/$$/stat >{0}/stat
+"""
+"""The first without another process: a shell blocks its own signals while it makes one."""
+
+
 def call_hook(program: Path) -> None:
     run_hook(SimpleNamespace(path=str(program), args=(), env=(), timeout=None), "createRuntime", 0, b"{}")  # type: ignore[arg-type]
 
@@ -64,9 +72,7 @@ CALLS = {
 def test_surroundings_of_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     call: Callable[[Path], None] = CALLS[name]
     program = tmp_path / name.partition(" ")[0]
-    program.write_text(
-        f'#!/bin/sh\nfor f in environ stat status; do /bin/cat /proc/$$/$f >"{tmp_path}/$f"; done\n'
-    )
+    program.write_text(SCRIPT.format(tmp_path))
     program.chmod(0o755)
     monkeypatch.setattr(idmap, "HELPER_DIRS", (str(tmp_path),))
     for key in list(os.environ):
