@@ -34,7 +34,7 @@ FREESTANDING = (
     "-U_FORTIFY_SOURCE -fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections -nostdlib -static -s "
     "-Wl,-z,noseparate-code -Wl,-z,noexecstack -Wl,--build-id=none -Wl,--gc-sections"
 )
-# Out of the way of a snapshot (csrc/resume.c): an interpreter that is no PIE has its place below, and its heap within 1 GiB of it.
+# Out of the way of a snapshot (csrc/resume.c): an interpreter that is no PIE lies below, and its heap within 1 GiB of it.
 LAUNCHER_PLACE = "-Wl,-Ttext-segment=0x70000000"
 # What can be had of a distribution's hardening without a C library; docs/decisions/0010 has the rest, and why not.
 HARDENED = (
@@ -93,7 +93,12 @@ def check_host() -> None:
 def compile_static(names: str, output: Path, defines: dict[str, str], more: str = "") -> None:
     """Compile one of the two programs that need no C library from csrc/NAME.c, each of the names, with `more` flags."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    flags = [*shlex.split(os.environ.get("CFLAGS", "")), *WARNINGS.split(), *FREESTANDING.split(), *more.split()]
+    flags = [
+        *shlex.split(os.environ.get("CFLAGS", "")),
+        *WARNINGS.split(),
+        *FREESTANDING.split(),
+        *more.split(),
+    ]
     macros = [f'-D{name}="{value}"' for name, value in defines.items()]
     sources = [str(CSRC / f"{name}.c") for name in names.split()]
     command = [*compiler(), *flags, *macros, "-o", str(output), *sources]
