@@ -86,7 +86,7 @@ def test_exec_follows_a_container_that_has_moved_down(runtime, bundle, driver):
 
 @req("CLI-KILL-3")
 def test_kill_reaches_all_without_a_pid_namespace(runtime, bundle, driver):
-    bundle.drop_ns("pid").args("/bin/sh", "-c", "sleep 61 & sleep 62 & exec sleep 63")
+    bundle.drop_ns("pid").args("/bin/sh", "-c", "sleep 1001 & sleep 1002 & exec sleep 1003")
     c = runtime.running(bundle)
     place = place_of(c)
     assert poll(lambda: len((place / "cgroup.procs").read_text().split()) == 3)

@@ -11,6 +11,7 @@ import subprocess
 import pytest
 from lib import host
 from lib.bundle import Unset
+from lib.runtime import ENV, new_id
 
 req = pytest.mark.req
 USER = 65534
@@ -114,6 +115,17 @@ def test_root_of_a_user_namespace(runtime, mine):
     """`unshare -Ur` denies setgroups for good; a container needs no user namespace of its own there."""
     mine.drop_ns("user").set("linux.uidMappings", Unset).set("linux.gidMappings", Unset)
     assert maps(run(runtime, mine, *NESTED)) == [[0, USER, 1]]
+
+
+@req("CLI-NESTED-1")
+def test_where_root_of_a_user_namespace_keeps_containers(runtime, mine):
+    """In $XDG_RUNTIME_DIR, also when that is all the environment there is: so rootless podman calls."""
+    mine.drop_ns("user").set("linux.uidMappings", Unset).set("linux.gidMappings", Unset)
+    mine.args("/bin/true").write()
+    env = {"XDG_RUNTIME_DIR": str(runtime.work / "run"), "PATH": ENV["PATH"]}
+    result = runtime.raw("run", "--bundle", mine.path, new_id(), prefix=NESTED, env=env)
+    assert result.code == 0, str(result)
+    assert len(list((runtime.work / "run").iterdir())) == 1
 
 
 @req("CLI-NESTED-2")

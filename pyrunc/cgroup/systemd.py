@@ -210,6 +210,7 @@ class ManagerSystemd(ManagerV2):
     def apply(self, resources: Resources) -> None:
         """Write the limits, and tell systemd what it was not told when the scope began. Raises as ManagerV2 does."""
         if not self.started and self.name:
+            self.check_usage(resources)  # before systemd sets a limit at which the kernel would kill
             told = properties_of(resources, devices=not (self.skip_devices or self.user))
             if told:
                 self._ask("SetUnitProperties", "sba(sv)", self.name, True, told)  # noqa: FBT003  # runtime: not for ever

@@ -22,7 +22,7 @@ from pyrunc.errors import HostError, OpError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.cgroup.limits import Write
-    from pyrunc.spec.resources import Memory, Resources
+    from pyrunc.spec.resources import Resources
 
 ROOTLESS = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups"
 CANNOT_ENABLE = frozenset({EBUSY, EOPNOTSUPP, EACCES, EPERM, EROFS, EINVAL, ENOENT})
@@ -88,8 +88,7 @@ class ManagerV2(Manager):
 
     def apply(self, resources: Resources) -> None:
         """Write the limits; `unified` last, over the others. Raises SpecError, HostError or OpError."""
-        if resources.memory is not None and resources.memory.check_before_update and self.places:
-            self._check_usage(resources.memory)
+        self.check_usage(resources)
         self.write_all(limits_v2(resources))
         self._apply_devices(resources)
 
@@ -104,8 +103,11 @@ class ManagerV2(Manager):
         except OSError as error:
             raise refusal(f"{resources.at}.devices: device program of {self.places[0].path}", error) from None
 
-    def _check_usage(self, limits: Memory) -> None:
+    def check_usage(self, resources: Resources) -> None:
         """ME-5: refuse a limit below what is in use, at which the kernel would kill. Raises OpError with runc's texts."""
+        limits = resources.memory
+        if limits is None or not limits.check_before_update or not self.places:
+            return
         try:
             usage = int(tree.read_at(self.fd_of(self.places[0]), "memory.current"))
         except FileNotFoundError:

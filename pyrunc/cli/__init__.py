@@ -173,11 +173,14 @@ def root_of(root: str) -> str:
 
 
 def _is_ordinary_user() -> bool:
-    """Tell whether the caller is not root, or root of a user namespace that belongs to somebody else."""
-    if os.geteuid() != 0:
-        return True
-    if os.environ.get("USER", "root") == "root":
-        return False
+    """Tell whether the caller is not root, or root of a user namespace that belongs to somebody else.
+
+    Without $USER as well: rootless podman calls with $XDG_RUNTIME_DIR and nothing more.
+    """
+    return os.geteuid() != 0 or (os.environ.get("USER") != "root" and _in_user_namespace())
+
+
+def _in_user_namespace() -> bool:
     with open("/proc/self/uid_map", encoding="ascii") as file:
         return file.read().split() != ["0", "0", "4294967295"]
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from device_rules import rule
 
 from pyrunc.cgroup import from_state, units
 from pyrunc.cgroup.bus import addresses, outer_uid
 from pyrunc.cgroup.gvariant import annotated, parse_value
+from pyrunc.cgroup.manager import Place
 from pyrunc.cgroup.systemd import SUBGROUP, ManagerSystemd, sub_of
-from pyrunc.errors import SpecError, StateError
+from pyrunc.errors import OpError, SpecError, StateError
+from pyrunc.host import CGROUP2_SUPER_MAGIC
 from pyrunc.spec.resources import CPU, Memory, Pids, Resources
+
+if TYPE_CHECKING:
+    from conftest import Fake
 
 R = "linux.resources"
 PATH = "/sys/fs/cgroup/system.slice/pyrunc-x.scope"
@@ -201,3 +208,17 @@ def test_a_cgroup_below_the_scope() -> None:
     for wrong in ("a/b", "..", "."):
         with pytest.raises(SpecError, match=r"annotations\.run\.oci"):
             sub_of({SUBGROUP: wrong})
+
+
+def test_memory_in_use_is_looked_at_before_systemd_is_told(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (fake.path / "memory.current").write_text("8192\n")
+    manager = ManagerSystemd([Place((), str(fake.path))])
+    manager.magic_of, manager.name = lambda _fd: CGROUP2_SUPER_MAGIC, "pyrunc-x.scope"
+    told: list[object] = []
+    monkeypatch.setattr(manager, "_ask", lambda *words: told.append(words))
+    limit = Memory(at=f"{R}.memory", limit=4096, check_before_update=True)
+    with pytest.raises(OpError, match="rejecting memory limit 4096 <= usage 8192"):
+        manager.apply(Resources(at=R, memory=limit))
+    assert told == []

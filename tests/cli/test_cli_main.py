@@ -325,3 +325,7 @@ def test_the_state_root_of_an_ordinary_user(monkeypatch: pytest.MonkeyPatch) -> 
     assert root("", 1000, XDG_RUNTIME_DIR="") == "/run/pyrunc"
     assert root("/a/../b", 1000, XDG_RUNTIME_DIR="/run/user/1000") == "/b"
     assert root("x", 0) == f"{os.getcwd()}/x"
+    monkeypatch.setattr(cli, "_in_user_namespace", lambda: True)
+    assert root("", 0, XDG_RUNTIME_DIR="/run/user/1000") == "/run/user/1000/pyrunc"  # so podman calls
+    assert root("", 0, XDG_RUNTIME_DIR="/run/user/1000", USER="me") == "/run/user/1000/pyrunc"
+    assert root("", 0, XDG_RUNTIME_DIR="/run/user/1000", USER="root") == "/run/pyrunc"
