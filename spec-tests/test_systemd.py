@@ -45,7 +45,7 @@ def scope(runtime, bundle):
     def make(path="system.slice:{prefix}:{name}"):
         name = new_id()
         bundle.set("linux.cgroupsPath", path.format(prefix="st", name=name))
-        bundle.args("/bin/sleep", "60")
+        bundle.args("/bin/sleep", "1000")
         c = runtime.create(bundle)
         return c, f"st-{name}.scope"
 
@@ -80,7 +80,7 @@ def test_slices_are_expanded(runtime, scope):
 
 @req("CG-6")
 def test_without_a_path(runtime, bundle):
-    c = runtime.create(bundle.args("/bin/sleep", "60"))
+    c = runtime.create(bundle.args("/bin/sleep", "1000"))
     place = host.cgroup_of(c.pid, "")
     assert place.parent.name == "system.slice"
     assert place.name.endswith(f"-{c.id}.scope")
@@ -153,7 +153,7 @@ def test_exec_joins_the_scope(runtime, scope, tmp_path):
     c, _ = scope()
     runtime.ok("start", c.id)
     file = tmp_path / "pid"
-    runtime.ok("exec", "--detach", "--pid-file", file, c.id, "/bin/sleep", "60")
+    runtime.ok("exec", "--detach", "--pid-file", file, c.id, "/bin/sleep", "1000")
     pid = int(file.read_text())
     assert host.cgroup_of(pid, "") == host.cgroup_of(c.pid, "")
     os.kill(pid, signal.SIGKILL)
@@ -182,7 +182,7 @@ def test_a_failed_unit_of_that_name_gives_way(runtime, bundle):
     words = ["systemd-run", "--scope", f"--unit=st-{name}.scope", "--property=RuntimeMaxSec=1", "sleep", "30"]
     subprocess.run(words, check=False, capture_output=True)
     assert poll(lambda: show(f"st-{name}.scope", "ActiveState") == {"ActiveState": "failed"})
-    bundle.set("linux.cgroupsPath", f"system.slice:st:{name}").args("/bin/sleep", "60")
+    bundle.set("linux.cgroupsPath", f"system.slice:st:{name}").args("/bin/sleep", "1000")
     c = runtime.create(bundle)
     assert host.cgroup_of(c.pid, "").name == f"st-{name}.scope"
 

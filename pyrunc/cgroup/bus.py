@@ -121,7 +121,7 @@ class Bus:
     def _ask(
         self, path: str, interface: str, member: str, signature: str, body: tuple[object, ...]
     ) -> tuple[Any, ...]:
-        name = None if not self._bus else NAME if path == PATH else interface
+        name = NAME if path == PATH else interface  # the manager's own socket takes its name as well
         address = DBusAddress(path, bus_name=name, interface=interface)
         self._serial += 1
         serial = self._serial

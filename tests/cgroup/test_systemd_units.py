@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from device_rules import rule
+from jeepney import Parser, new_method_return
 
-from pyrunc.cgroup import from_state, units
+from pyrunc.cgroup import bus, from_state, units
 from pyrunc.cgroup.bus import addresses, outer_uid
 from pyrunc.cgroup.gvariant import annotated, parse_value
 from pyrunc.cgroup.manager import Place
@@ -17,6 +20,8 @@ from pyrunc.host import CGROUP2_SUPER_MAGIC
 from pyrunc.spec.resources import CPU, Memory, Pids, Resources
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Fake
 
 R = "linux.resources"
@@ -222,3 +227,30 @@ def test_memory_in_use_is_looked_at_before_systemd_is_told(
     with pytest.raises(OpError, match="rejecting memory limit 4096 <= usage 8192"):
         manager.apply(Resources(at=R, memory=limit))
     assert told == []
+
+
+def test_systemds_own_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a bus: the same messages, and no greeting."""
+    address = str(tmp_path / "private")
+    server = socket.create_server(address, family=socket.AF_UNIX)
+
+    def serve() -> None:
+        peer = server.accept()[0]
+        peer.recv(1024)
+        peer.sendall(b"OK 0123\r\n")
+        parser, asked = Parser(), []
+        while not asked:
+            asked = parser.feed(peer.recv(4096).removeprefix(b"BEGIN\r\n"))
+        peer.sendall(new_method_return(asked[0], "v", (("s", "/here"),)).serialise(serial=1))
+        peer.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    monkeypatch.setattr(bus, "addresses", lambda **_who: [(address, False)])
+    connection = bus.Bus(user=False)
+    try:
+        assert connection.property("ControlGroup") == "/here"
+    finally:
+        connection.close()
+        thread.join(10)
+        server.close()
