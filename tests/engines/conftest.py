@@ -141,9 +141,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make a test for each engine that the action names, with each runtime."""
     marker = metafunc.definition.get_closest_marker("action")
     if "user" in metafunc.fixturenames and marker:
-        releases = (
-            [metafunc.config.getoption("--release")] if metafunc.config.getoption("--release") else RELEASES
-        )
+        only = metafunc.config.getoption("--release")
+        releases = [release for release in marker.kwargs["releases"] if only in (None, release)]
         params = list(itertools.product(marker.kwargs["on"], releases, marker.kwargs["runtimes"]))
         metafunc.parametrize("user", params, ids=["-".join(param) for param in params], indirect=True)
 

@@ -10,9 +10,9 @@ BOTH = ("docker", "podman")
 CAPS = r"sed -n 's/^CapEff:\t//p' /proc/self/status"
 
 
-def action(name, on=BOTH, runtimes=("runc", "pyrunc")):
+def action(name, on=BOTH, runtimes=("runc", "pyrunc"), releases=("host", "newer")):
     """Mark a row of the matrix, and the engines that have it: a test for each of them, with each runtime, runc first."""
-    return pytest.mark.action(name, on=on, runtimes=runtimes)
+    return pytest.mark.action(name, on=on, runtimes=runtimes, releases=releases)
 
 
 def until(what, limit=10.0):

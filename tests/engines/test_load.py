@@ -63,7 +63,10 @@ def test_many(user):
 
 
 @action(
-    "200 containers, twenty at a time: nothing is left", on=("containerd", "docker"), runtimes=("pyrunc",)
+    "200 containers, twenty at a time: nothing is left",
+    on=("containerd", "docker"),
+    runtimes=("pyrunc",),
+    releases=("newer",),
 )
 def test_two_hundred(user):
     before = look(user)
