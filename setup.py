@@ -91,7 +91,12 @@ def check_host() -> None:
 def compile_static(names: str, output: Path, defines: dict[str, str], more: str = "") -> None:
     """Compile one of the two programs that need no C library from csrc/NAME.c, each of the names."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    flags = [*shlex.split(os.environ.get("CFLAGS", "")), *WARNINGS.split(), *FREESTANDING.split(), *more.split()]
+    flags = [
+        *shlex.split(os.environ.get("CFLAGS", "")),
+        *WARNINGS.split(),
+        *FREESTANDING.split(),
+        *more.split(),
+    ]
     macros = [f'-D{name}="{value}"' for name, value in defines.items()]
     sources = [str(CSRC / f"{name}.c") for name in names.split()]
     command = [*compiler(), *flags, *macros, "-o", str(output), *sources]

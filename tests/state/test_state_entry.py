@@ -181,7 +181,8 @@ def test_steps_come_back(root: StateRoot) -> None:
 @pytest.mark.parametrize(
     "steps",
     [b"[]", b"{}", b'{"first": "1", "steps": []}', b'{"first": 1, "steps": {}}', b'{"first": 1}',
-     b'{"first": 1, "steps": [["a", "b", "c"]]}', b'{"first": 1, "steps": [["a", "b", "c", 4]]}', b'{"first": 1, "steps": ["abcd"]}'],
+     b'{"first": 1, "steps": [["a", "b", "c"]]}', b'{"first": 1, "steps": [["a", "b", "c", 4]]}',
+     b'{"first": 1, "steps": ["abcd"]}'],
 )  # fmt: skip
 def test_damaged_steps_are_told(root: StateRoot, steps: bytes) -> None:
     entry = made(root, os.getpid())
