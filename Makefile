@@ -18,7 +18,7 @@ PYTHON  ?=
 RUNTIME ?= pyrunc
 # a name is looked up in PATH, as $RUNTIME of the suite is; ours need not be there
 RUNTIME_PATH = $(if $(filter pyrunc,$(RUNTIME)),$(CURDIR)/.venv/bin/pyrunc,$(RUNTIME))
-FUZZ_SECONDS ?= 150
+FUZZ_SECONDS ?= 120
 # the page whose matrix of engines and actions `make test-engines` writes
 MATRIX  ?= docs/engines.md
 SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo)

@@ -113,7 +113,17 @@ def test_install_from_a_checkout(tmp_path: Path) -> None:
     tree = copy_tree(tmp_path / "tree")
     prefix = tmp_path / "prefix"
     flags = "-O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fcf-protection -flto=auto -fPIE"
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--ignore-installed",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+    ]
     env = {**os.environ, "CFLAGS": flags, "PIP_ROOT_USER_ACTION": "ignore"}
     pip += ["--disable-pip-version-check", "--ignore-installed"]  # or it uninstalls the one that is being tested
     subprocess.run([*pip, "--prefix", prefix, tree], env=env, check=True)

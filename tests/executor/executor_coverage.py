@@ -1,9 +1,9 @@
 """What of the executor is reached: `python tests/executor/executor_coverage.py` lists what is not.
 
-The executor is built with gcov and the address sanitizer, and run on the kernel of tests/fuzz (fake_kernel.c), in which any
-call can fail: the golden plans, a small plan for each operation and the plans that the checker refuses; each as it is, with
-each of its calls failing with each of some errnos, and with answers at random from a fixed seed. So every branch counts, and
-not every line only: TRY hides one in each.
+The executor is built with gcov and run on the kernel of tests/fuzz (fake_kernel.c), in which any call can fail: the golden
+plans, a small plan for each operation and the plans that the checker refuses; each as it is, with each of its calls failing
+with each of some errnos, and with answers at random from a fixed seed. So every branch counts, and not every line only: TRY
+hides one in each.
 
 A branch that cannot be reached says why, in a comment `unreached: reason` on its line or on the line above it.
 """
@@ -158,7 +158,7 @@ def run_once(scratch: Path, program: Sequence[Path | str]) -> None:
 def unreached(scratch: Path) -> list[str]:
     """Return `file:line: text` for each line of csrc with a branch, or all of it, that nothing reaches and no reason."""
     program = scratch / "executor"
-    native.build_executor(program, "--coverage", "-O0", "-fsanitize=address", compiler="gcc")
+    native.build_executor(program, "--coverage", "-O0", compiler="gcc")
     run(scratch, program)
     found = []
     for name in native.EXECUTOR:

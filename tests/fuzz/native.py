@@ -1,6 +1,7 @@
 """The fuzzers in C: libFuzzer on the plan checker and on the executor, both begun with the plans of all golden cases.
 
-`checker` is csrc/check.c alone; `executor` is all of it, on a kernel that the input answers for.
+`checker` is csrc/check.c alone; `executor` is all of it, on a kernel that the input answers for; `live` is the executor
+itself, on the real one (live.py).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pyrunc.plan.ops import Plan
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -69,19 +72,32 @@ def build_executor(program: Path, *flags: str, compiler: str = "clang") -> None:
     run(compiler, *FLAGS, *flags, *objects, *rest, "-o", program)
 
 
-def plans() -> dict[str, bytes]:
-    """Return the golden plans as the executor gets them."""
+def golden() -> dict[str, Plan]:
+    """Return the plans of the golden cases."""
     from cases import HOST, compile_config
     from goldens import CASES
 
     from pyrunc.host import Host
-    from pyrunc.plan.encode import encode
 
     made = {}
     for name, case in CASES.items():
         host = Host(**{**HOST.__dict__, **case.host})
-        made[name] = encode(compile_config(case.config, host, **case.request))
+        made[name] = compile_config(case.config, host, **case.request)
     return made
+
+
+def plans() -> dict[str, bytes]:
+    """Return the golden plans as the executor gets them."""
+    from pyrunc.plan.encode import encode
+
+    return {name: encode(plan) for name, plan in golden().items()}
+
+
+def seeds_with_flags() -> list[tuple[bytes, int]]:
+    """Return the golden plans with the namespaces that the executor is spawned into."""
+    from pyrunc.plan.encode import encode
+
+    return [(encode(plan), plan.clone_flags) for plan in golden().values()]
 
 
 def write_seeds(directory: Path, *, answers: bool) -> None:
@@ -92,9 +108,6 @@ def write_seeds(directory: Path, *, answers: bool) -> None:
         (directory / name).write_bytes(head + plan)
         for kind in (0x00, 0x7F, 0x80, 0xFF) if answers else ():
             (directory / f"{name}-{kind:02x}").write_bytes(head + plan + bytes([kind]) * 200)
-
-
-BUILDERS: dict[str, Callable[[Path], None]] = {"checker": build_checker, "executor": build_executor}
 
 
 def libfuzzer(name: str, seconds: float, seed: int) -> int:
@@ -125,9 +138,31 @@ def libfuzzer(name: str, seconds: float, seed: int) -> int:
     return 0
 
 
+def live(seconds: float, seed: int) -> int:
+    """Run the executor on the real kernel."""
+    from live import fuzz_live
+
+    return fuzz_live(seconds, seed)
+
+
+def build_live(program: Path) -> None:
+    """Build it."""
+    from live import build
+
+    build(program)
+
+
 TARGETS: dict[str, Callable[[float, int], int]] = {
     "executor": functools.partial(libfuzzer, "executor"),
     "checker": functools.partial(libfuzzer, "checker"),
+    "live": live,
+}
+
+
+BUILDERS: dict[str, Callable[[Path], None]] = {
+    "checker": build_checker,
+    "executor": build_executor,
+    "live": build_live,
 }
 
 
@@ -139,4 +174,5 @@ def prepare(chosen: list[str]) -> None:
         raise SystemExit(f"tests/fuzz needs {NEEDED}")
     for name in wanted:
         BUILDERS[name](BUILD / name)
-        write_seeds(BUILD / f"seeds-{name}", answers=name == "executor")
+        if name != "live":
+            write_seeds(BUILD / f"seeds-{name}", answers=name == "executor")
