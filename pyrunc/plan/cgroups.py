@@ -29,12 +29,18 @@ def mount(c: Context, entry: Mount, options: Options) -> None:
 
 
 def _mount_v2(c: Context, entry: Mount, options: Options) -> None:
-    """Mount cgroup2. In a user namespace without a cgroup namespace of its own that is EPERM: its own part
-    is bound then."""
+    """Mount cgroup2. Without a cgroup namespace of its own a container gets a copy of the host's mount: in a user namespace
+    mounting is EPERM (its own part is bound then), and in the host's cgroup namespace it would give the options of the new
+    mount, none, to the host's (nsdelegate and memory_recursiveprot were gone)."""
     at = f"{entry.at}.type"
-    if c.userns and not c.has("cgroup"):
-        assert c.host.cgroup.v2 is not None
-        copy = c.b.clone(CWD, own_directory(c.facts.cgroup_dirs, c.host.cgroup.v2, ""), at, recursive=True)
+    if not c.has("cgroup"):
+        v2 = c.host.cgroup.v2
+        assert v2 is not None
+        if options.data:
+            why = "without a cgroup namespace the mount is a copy of the host's, which has its own options"
+            raise fail(f"{entry.at}.options", f'"{options.data[0]}": {why}')
+        path = own_directory(c.facts.cgroup_dirs, v2, "") if c.userns else v2.mountpoint
+        copy = c.b.clone(CWD, path, at, recursive=c.userns)
         set_attributes(c, copy, entry, options)
     else:
         fs = c.b.fsopen("cgroup2", at)
