@@ -58,7 +58,7 @@ def test_classic_build(builder):
     built = builder("build", "--no-cache", "-t", tag, write(builder, STEPS), DOCKER_BUILDKIT="0")
     assert "Successfully tagged" in built.out
     assert builder("run", "--rm", tag, "sh", "-c", "cat /built; id -un").out == "built\nalice\n"
-    failed = builder("build", write(builder, FAILS), code=None, DOCKER_BUILDKIT="0")
+    failed = builder("build", "--force-rm", write(builder, FAILS), code=None, DOCKER_BUILDKIT="0")
     assert "returned a non-zero code: 42" in failed.err
     builder("rmi", tag)
 
