@@ -35,7 +35,7 @@ TCG_CPU = "max,cx16=off"  # with cx16 qemu 7.2 fails an assertion of its own
 CHOSEN_ROOT = "tests/cgroup tests/host tests/vm"
 CHOSEN_SPEC = """
     test_cgroups.py test_cgroups_v2.py test_devices.py test_lifecycle.py test_exec.py test_rootless.py test_systemd.py
-    test_user_session.py test_apparmor.py test_resources_beside.py
+    test_user_session.py test_apparmor.py test_resources_beside.py security/test_containment.py
 """
 # three runtimes make each container of the comparison: a few of its configs here, the rest with --full
 CHOSEN_WORDS = ("-k", "not test_resources_beside or nothing or burst or idle")
