@@ -81,7 +81,7 @@ class Box:
         return ["nsenter", "-t", str(self.pid), "-m", "-n", "-p", "--", *command]
 
     def __call__(self, *command: str, limit: float = 60, data: str | None = None, **more: str) -> Result:
-        env = {"PATH": PATH, "HOME": HOME, "LC_ALL": "C.UTF-8", **more}
+        env = {"PATH": PATH, "HOME": HOME, "TMPDIR": HOME, "LC_ALL": "C.UTF-8", **more}
         source = {"stdin": subprocess.DEVNULL} if data is None else {"input": data}
         done = subprocess.run(
             self.enter(*command),
@@ -95,7 +95,7 @@ class Box:
         return Result(done.stdout, done.stderr, done.returncode)
 
     def spawn(self, log: Path, *command: str, **more: str) -> subprocess.Popen[bytes]:
-        env = {"PATH": PATH, "HOME": HOME, "LC_ALL": "C.UTF-8", **more}
+        env = {"PATH": PATH, "HOME": HOME, "TMPDIR": HOME, "LC_ALL": "C.UTF-8", **more}
         with log.open("wb") as file:
             return subprocess.Popen(
                 self.enter(*command), stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=env

@@ -21,7 +21,7 @@ UNABLE = {
     ("exec --privileged", r"docker 20"): CAPS,
     ("the memory limit is hit: OOMKilled", r"podman 4"): (
         "with cgroup v1, conmon 2.1.6 makes the file `oom` in the directory that podman was called from; podman 4.3 "
-        "looks for it in the bundle, podman 5 where conmon puts its other files"
+        "looks for it in the bundle (podman 5.4 with conmon 2.1.12 learns of it)"
     ),
 }
 
