@@ -232,7 +232,7 @@ def hide_directories(*, systemd: bool) -> None:
             subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", directory], check=True)
         for path, fd in fds.items():
             os.mkdir(path)
-            subprocess.run(["mount", "--bind", f"/proc/{os.getpid()}/fd/{fd}", path], check=True)
+            subprocess.run(["mount", "-c", "--bind", f"/proc/{os.getpid()}/fd/{fd}", path], check=True)
 
 
 def main() -> None:
