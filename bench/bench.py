@@ -133,6 +133,7 @@ def time_lives(
             baseline.clear()
             for runtime in runtimes:
                 runtime.times.clear()
+                runtime.memory.clear()
     return baseline
 
 

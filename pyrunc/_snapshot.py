@@ -56,6 +56,7 @@ DROPPED = (b"PYTHONEXECUTABLE", b"__PYVENV_LAUNCHER__")
 """What the launcher takes out of the environment of an ordinary start, and why it does: see there."""
 TRIES = 8
 ROUNDS = 20
+CHUNK = 1 << 17
 PREFIX = ".snapshot-"
 UNFINISHED = ".new"
 CLOSE_RANGE_CLOEXEC = 4
@@ -243,8 +244,12 @@ def _is_as_in_file(begin: int, end: int, path: str, offset: int) -> bool:
     memory = posix.open("/proc/self/mem", posix.O_RDONLY | posix.O_CLOEXEC)
     file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        there = posix.pread(file, end - begin, offset).ljust(end - begin, b"\0")
-        return posix.pread(memory, end - begin, begin) == there
+        for done in range(0, end - begin, CHUNK):
+            length = min(CHUNK, end - begin - done)
+            there = posix.pread(file, length, offset + done).ljust(length, b"\0")
+            if posix.pread(memory, length, begin + done) != there:
+                return False
+        return True
     finally:
         posix.close(file)
         posix.close(memory)
