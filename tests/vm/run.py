@@ -7,7 +7,7 @@ tests/vm/image makes the machine. pyrunc is built in its root file system, since
 goes in on a second disk with the checkout; the results come back on that. Its console is shown: pytest in its own words.
 
   VM_ACCEL    the accelerator of qemu; default kvm if a kernel starts with it, else tcg
-  VM_TIMEOUT  seconds until the machine is given up; default 1080
+  VM_TIMEOUT  seconds until the machine is given up; default 1800
   VM_CPUS, VM_MEMORY  default 2, and 2048 MiB
   VM_ROOT, VM_SPEC    arguments of the two runs of pytest, in place of the chosen ones; empty for none
   VM_SOAK     arguments of bench/soak.py, which runs with each driver, in place of a short run's; empty for none
@@ -187,7 +187,7 @@ def works(accel: str, image: Path) -> bool:
 
 def boot(words: list[str]) -> int:
     """Run the machine until it switches itself off, showing its console; return the status that it told."""
-    limit = int(os.environ.get("VM_TIMEOUT", "1080"))
+    limit = int(os.environ.get("VM_TIMEOUT", "1800"))
     status = None
     with (WORK / "console.log").open("w") as log:
         machine = subprocess.Popen(
