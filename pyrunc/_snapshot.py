@@ -60,6 +60,8 @@ CHUNK = 1 << 17
 PREFIX = ".snapshot-"
 UNFINISHED = ".new"
 CLOSE_RANGE_CLOEXEC = 4
+DIRECTORY, DIRECTORY_AND_OTHERS = 0o040000, 0o170022
+"""The type of a directory; the bits for types and for others' writing."""
 
 
 class _NoSnapshotError(Exception):
@@ -88,11 +90,14 @@ def make(path: str, launcher: str, script: str) -> None:
 
 
 def _begin(path: str) -> bool:
-    """Make the file that fills; False when another command is about it."""
+    """Make the file that fills; False when another command is about it, or the launcher would not trust the directory."""
     directory = path.rpartition("/")[0]
     try:
-        if not os.path.exists(directory):
+        if not os.path.lexists(directory):
             posix.mkdir(directory, 0o700)
+        found = posix.lstat(directory)
+        if found.st_uid != 0 or found.st_mode & DIRECTORY_AND_OTHERS != DIRECTORY:
+            return False
         posix.close(posix.open(path + UNFINISHED, posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600))
     except OSError:
         _give_up_on(path + UNFINISHED)
@@ -128,7 +133,8 @@ def _run(command: list[str]) -> int:
 
 def _write_marker(path: str) -> None:
     """Leave a word that in this boot there will be no snapshot: too short for the launcher, and it fits until then."""
-    fd = posix.open(path + UNFINISHED, posix.O_WRONLY | posix.O_TRUNC | posix.O_CLOEXEC)
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    fd = posix.open(path + UNFINISHED, flags, 0o600)  # what was tried had been given its name
     posix.write(fd, HEAD.pack(MAGIC, HEAD.size, 0, 0, HEAD.size, 0, 0, _boot()))
     posix.close(fd)
     posix.rename(path + UNFINISHED, path)
@@ -152,7 +158,7 @@ def save(path: str) -> None:
     _sweep(directory, name)
     _warm_up()
     _give_memory_back()
-    fd = posix.open(path + UNFINISHED, posix.O_RDWR | posix.O_CLOEXEC)
+    fd = posix.open(path + UNFINISHED, posix.O_RDWR | posix.O_NOFOLLOW | posix.O_CLOEXEC)
     posix.chdir("/")
     result = -EAGAIN
     for _ in range(TRIES):  # surveying the memory makes it grow, but not each time

@@ -287,6 +287,41 @@ def test_what_cannot_be_kept_is_tried_once(fresh: Installation) -> None:
     assert fresh.starts(*STATE_HELP) == 2
 
 
+MAKE = """
+import sys
+sys.path[:0] = [sys.argv[1]]
+from pyrunc._snapshot import make
+make(*sys.argv[2:])
+"""
+
+
+def test_what_the_launcher_cannot_go_on_from_is_tried_once(fresh: Installation) -> None:
+    """The snapshot was written, but starting from it fails."""
+    path = fresh.run_dir / ".snapshot-1-2"
+    site, script = fresh.package.parent, fresh.package / "start.pyc"
+    python = [sys.executable, "-I", "-S", "-B", "-c", MAKE, site, path, "/bin/false", script]
+    found = []
+    for _ in range(2):
+        subprocess.run(python, check=True, timeout=60)
+        found.append((path.stat().st_ino, path.stat().st_size))
+
+    assert found[0] == found[1]
+    assert found[0][1] < 1000
+    assert sorted(fresh.run_dir.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("how", ["of another", "for others to write"])
+def test_none_is_made_where_none_would_be_trusted(fresh: Installation, how: str) -> None:
+    if how == "of another":
+        os.chown(fresh.run_dir, 65534, 65534)
+    else:
+        fresh.run_dir.chmod(0o777)
+
+    fresh.run_true()
+
+    assert list(fresh.run_dir.iterdir()) == []
+
+
 def test_one_command_makes_it(fresh: Installation) -> None:
     """While another is about it, and for good measure a while longer, nobody else is."""
     fresh.run_true()
