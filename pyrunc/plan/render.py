@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sys import byteorder
 
+from pyrunc.log import escape
 from pyrunc.plan.kernel import AT_RECURSIVE
 from pyrunc.plan.names import TABLES, VALUES
 from pyrunc.plan.ops import SLOT_CWD, SLOT_NONE, signatures
@@ -34,7 +35,9 @@ def render(plan: Plan) -> str:
     if plan.preserve:
         head.append(_aligned(f"KEEP 3..{plan.preserve + 2}", "--preserve-fds"))
     lines = [*head, *(_aligned(operation(op), op.at) for op in plan.ops)]
-    return "".join(f"{line}\n" for line in [*lines, *(f"# warning: {text}" for text in plan.warnings)])
+    return "".join(
+        f"{line}\n" for line in [*lines, *(f"# warning: {escape(text)}" for text in plan.warnings)]
+    )
 
 
 def _inputs(names: tuple[str, ...]) -> list[str]:

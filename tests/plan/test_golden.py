@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cases import HOST, compile_config
+from cases import HOST, base, compile_config
 from goldens import CASES
 
 from pyrunc import host as hosts
@@ -71,3 +71,10 @@ def test_json_says_the_same(name: str) -> None:
         (op.name, op.at) for op in plan.ops
     ]
     assert all(entry["text"] in (directory / "plan.txt").read_text() for entry in value["operations"])
+
+
+def test_a_warning_cannot_act_on_a_terminal() -> None:
+    """What a config names reaches the text of its plan only escaped."""
+    config = base()
+    config["process"]["capabilities"] = {"effective": ["CAP_\ufeff\x1b[2J"]}
+    assert r"[CAP_\ufeff\x1b[2J]" in render(compile_config(config)).splitlines()[-1]
