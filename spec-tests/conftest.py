@@ -27,12 +27,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--results", metavar="FILE", help="write the result of each test, with its requirement ids, as JSON"
     )
+    parser.addoption(
+        "--driver", choices=("cgroupfs", "systemd"), default="cgroupfs", help="who makes cgroups in all tests"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """One private mount namespace for the session, with a tmpfs that vanishes with it."""
     config.stash_runtime = runtimes.find(os.environ.get("RUNTIME", "pyrunc"))
     config.stash_results = {}
+    host.use_driver(config.getoption("--driver"))
     config.stash_base = pathlib.Path(tempfile.mkdtemp(prefix="st-"))
     if os.geteuid() == 0:
         host.own_mount_namespace()
@@ -118,6 +122,7 @@ def runtime(request: pytest.FixtureRequest, needs: None, tree: pathlib.Path) -> 
     work = pathlib.Path(tempfile.mkdtemp(prefix="t", dir=request.config.stash_base))
     work.chmod(0o755)
     under_test = runtimes.Runtime(request.config.stash_runtime, work, tree)
+    under_test.globals = host.driver_options()
     before, nodes, settings = runtimes.mount_table(), host.device_nodes(), host.settings()
     yield under_test
     complaints = under_test.clean() + host.give_back(nodes)

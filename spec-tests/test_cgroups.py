@@ -32,6 +32,7 @@ def limited(runtime, bundle, controller: str, name: str, **resources: object) ->
 
 @req("CG-2", "CG-3", "CG-8")
 @pytest.mark.parametrize("path", ["{p}abs", "{p}abs/deep/er"])
+@pytest.mark.only_if("cgroupfs")
 def test_absolute_path_is_below_the_mount_point(runtime, bundle, path):
     path = f"/{path.format(p=PREFIX)}"
     with runtime.premade_cgroup("abs"):
@@ -41,6 +42,7 @@ def test_absolute_path_is_below_the_mount_point(runtime, bundle, path):
 
 
 @req("CG-2", "CG-4")
+@pytest.mark.only_if("cgroupfs")
 def test_relative_path_ends_as_given(runtime, bundle):
     c = runtime.create(bundle.set("linux.cgroupsPath", f"{PREFIX}rel/b"))
     ends = {k: str(host.cgroup_of(c.pid, k)).endswith(f"/{PREFIX}rel/b") for k in host.hierarchies()}
@@ -50,6 +52,7 @@ def test_relative_path_ends_as_given(runtime, bundle):
 
 @req("CG-5")
 @pytest.mark.parametrize("form", ["/{p}same", "{p}same"])
+@pytest.mark.only_if("cgroupfs")
 def test_same_path_is_the_same_place(runtime, bundle, form):
     path, places = form.format(p=PREFIX), []
     for _ in range(2):

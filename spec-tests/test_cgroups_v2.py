@@ -30,6 +30,7 @@ def place_of(container):
 
 
 @req("CG-1", "CLI-CGROUP-2")
+@pytest.mark.only_if("cgroupfs")
 def test_a_cgroup_with_a_process_in_it(runtime, bundle):
     with runtime.premade_cgroup("full") as path:
         sleeper = runtime.spawn_sleep()
@@ -43,6 +44,7 @@ def test_a_cgroup_with_a_process_in_it(runtime, bundle):
 
 
 @req("CG-1", "CLI-CGROUP-2")
+@pytest.mark.only_if("cgroupfs")
 def test_a_frozen_cgroup(runtime, bundle):
     with runtime.premade_cgroup("frozen") as path:
         pathlib.Path(f"/sys/fs/cgroup{path}/cgroup.freeze").write_text("1")
@@ -50,6 +52,7 @@ def test_a_frozen_cgroup(runtime, bundle):
 
 
 @req("CG-8", "UN-3")
+@pytest.mark.only_if("cgroupfs")
 def test_below_a_threaded_cgroup(runtime, bundle):
     """A container that needs no controller of whole processes is made threaded as well; another is refused."""
     with runtime.premade_cgroup("threads/one") as path:
@@ -204,6 +207,7 @@ def test_the_cgroup_namespace_begins_at_the_containers_cgroup(runtime, bundle, d
 
 
 @req("DE-4")
+@pytest.mark.only_if("cgroupfs")
 def test_parents_that_others_made_stay(runtime, bundle):
     with runtime.premade_cgroup("parent") as path:
         c = runtime.create(bundle.set("linux.cgroupsPath", f"{path}/a/b"))

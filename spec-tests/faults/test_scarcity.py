@@ -73,6 +73,7 @@ def test_too_few_processes_for_the_container(runtime, bundle):
 @req("ER-1")
 @pytest.mark.only_if("v1:pids")
 @pytest.mark.parametrize("limit", [1, 2, 3, 4])
+@pytest.mark.only_if("cgroupfs")
 def test_caller_that_may_have_few_processes(runtime, bundle, limit):
     """The runtime runs in a cgroup with a limit of processes: a container, or an error and nothing left."""
     top = pathlib.Path(host.hierarchies()["pids"]) / f"{PREFIX}caller"

@@ -57,6 +57,8 @@ CAPS = [
     "CHECKPOINT_RESTORE",
 ]
 
+_driver = "cgroupfs"
+
 
 def _call(result: int, what: str) -> None:
     if result:
@@ -116,6 +118,17 @@ def hierarchies() -> dict[str, str]:
 
 def unified_only() -> bool:
     return set(hierarchies()) == {""}
+
+
+def use_driver(name: str) -> None:
+    """Choose who makes cgroups for the whole run: "cgroupfs" or "systemd"."""
+    global _driver
+    _driver = name
+
+
+def driver_options() -> tuple[str, ...]:
+    """What the runtime is told of it, before every command."""
+    return ("--systemd-cgroup",) if _driver == "systemd" else ()
 
 
 def cgroup_dirs(name: str) -> set[str]:
@@ -217,6 +230,7 @@ def missing(fact: str) -> str | None:
         "not-v1": lambda: argument not in hierarchies(),
         "systemd": lambda: os.path.isdir("/run/systemd/system"),
         "sessions": lambda: len(session_users()) >= int(argument),
+        "cgroupfs": lambda: _driver == "cgroupfs",
         "devices": lambda: "devices" in hierarchies() or unified_only(),
         "apparmor": lambda: _apparmor() and shutil.which("apparmor_parser") is not None,
         "no-apparmor": lambda: not _apparmor(),
@@ -239,6 +253,7 @@ def missing(fact: str) -> str | None:
         "v1": f"cgroup v1 {argument}",
         "systemd": "systemd as the first process",
         "sessions": f"{argument} ordinary users with a systemd of their own",
+        "cgroupfs": "a cgroupsPath that is a path (--driver cgroupfs)",
         "devices": "cgroup v1 devices or cgroup v2 alone",
         "not-v1": f"that cgroup v1 has no {argument}",
         "apparmor": "AppArmor with its parser",
