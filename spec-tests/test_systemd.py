@@ -176,6 +176,15 @@ def test_annotations_that_are_none(runtime, bundle, annotation):
     runtime.refuses(bundle)
 
 
+@req("CG-8", "T21b")
+@pytest.mark.cve("CVE-2024-3154")
+@pytest.mark.parametrize("name", ["SuccessAction", "FailureAction", "JobTimeoutAction"])
+def test_annotations_that_reach_beyond_the_scope(runtime, bundle, name):
+    """`none` is what these are anyway: a runtime that accepts it would accept poweroff-force."""
+    bundle.set("annotations", {f"org.systemd.property.{name}": "'none'"})
+    runtime.refuses(bundle, name)
+
+
 @req("DE-4")
 def test_a_failed_unit_of_that_name_gives_way(runtime, bundle):
     name = new_id()

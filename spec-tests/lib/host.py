@@ -120,6 +120,12 @@ def unified_only() -> bool:
     return set(hierarchies()) == {""}
 
 
+@functools.cache
+def in_userns() -> bool:
+    """Whether this is the root of a user namespace below the host's, as with the engines of ordinary users."""
+    return pathlib.Path("/proc/self/uid_map").read_text().split() != ["0", "0", str(2**32 - 1)]
+
+
 def use_driver(name: str) -> None:
     """Choose who makes cgroups for the whole run: "cgroupfs" or "systemd"."""
     global _driver

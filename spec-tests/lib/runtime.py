@@ -24,6 +24,12 @@ PATIENCE = float(os.environ.get("SPEC_TESTS_PATIENCE", "1"))
 """How many times as long as usual a test waits for what must happen: more than 1 on an emulated machine."""
 TIMEOUT = 20.0
 ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+if host.in_userns():  # where the user's systemd is
+    ENV |= {
+        name: os.environ[name]
+        for name in ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
+        if name in os.environ
+    }
 PREFIX = f"st-{os.getpid()}-"
 _counter = itertools.count(1)
 _running: set[int] = set()  # pids that a Popen will wait for; all other children are orphans of the runtime

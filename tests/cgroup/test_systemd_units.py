@@ -170,6 +170,22 @@ def test_annotations_with_names_that_are_none(name: str) -> None:
         annotated({f"org.systemd.property.{name}": "true"})
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["SuccessAction", "FailureAction", "JobTimeoutAction", "StartLimitAction", "Conflicts", "PropagatesStopTo", "StopPropagatedFrom",
+     "OnFailure", "OnSuccess", "Upholds"],
+)  # fmt: skip
+def test_annotations_that_reach_beyond_the_scope(name: str) -> None:
+    """CVE-2024-3154: an image's author must not switch the host off."""
+    with pytest.raises(SpecError, match=r"^annotations.*would act on the host or on other units"):
+        annotated({f"org.systemd.property.{name}": "'poweroff-force'"})
+
+
+@pytest.mark.parametrize("name", ["CollectMode", "Requires", "After", "TasksMax", "StopWhenUnneeded"])
+def test_annotations_of_the_scope_itself(name: str) -> None:
+    assert annotated({f"org.systemd.property.{name}": "'x'"}) == [(name, ("s", "x"))]
+
+
 def test_the_state_knows_the_unit() -> None:
     manager = from_state({"": PATH}, ["systemd-user:pyrunc-x.scope"])
 

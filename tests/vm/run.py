@@ -7,9 +7,11 @@ tests/vm/image makes the machine. pyrunc is built in its root file system, since
 goes in on a second disk with the checkout; the results come back on that. Its console is shown: pytest in its own words.
 
   VM_ACCEL    the accelerator of qemu; default kvm if a kernel starts with it, else tcg
-  VM_TIMEOUT  seconds until the machine is given up; default 1800
+  VM_TIMEOUT  seconds until the machine is given up; default 1800, with --full 9000
   VM_CPUS, VM_MEMORY  default 2, and 2048 MiB
-  VM_ROOT, VM_SPEC    arguments of the two runs of pytest, in place of the chosen ones; empty for none
+  VM_ROOT     arguments of pytest for the tests in tests/, in place of the chosen ones; empty for none
+  VM_SPEC, VM_SYSTEMD, VM_USER    the same for spec-tests with each driver as root, and by an ordinary user: as root of a user
+              namespace, in a scope of their own
   VM_SOAK     arguments of bench/soak.py, which runs with each driver, in place of a short run's; empty for none
 """
 
@@ -27,7 +29,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 WORK = TOP / "build" / "vm"
-RESULTS = ("tests.xml", "spec-tests.xml")
+RESULTS = ("tests.xml", "spec-tests.xml", "spec-tests-systemd.xml", "spec-tests-user.xml")
 EXIT = "pyrunc-vm: exit "
 TCG = "tcg,thread=multi"
 TCG_CPU = "max,cx16=off"  # with cx16 qemu 7.2 fails an assertion of its own
@@ -43,6 +45,18 @@ SOAK = {
     True: "--runs 500 --parallel 50 --waves 1 --kills 40",
 }
 """By whether all is asked for."""
+
+USER = """\
+install -d -o tester /tmp/user
+setpriv --reuid=tester --regid=tester --init-groups env -i PATH=$PATH HOME=/home/tester USER=tester LC_ALL=C.UTF-8 TERM=dumb \
+    COLUMNS=120 CI=true PYTHONDONTWRITEBYTECODE=1 RUNTIME=$RUNTIME SPEC_TESTS_PATIENCE=$SPEC_TESTS_PATIENCE TMPDIR=/tmp/user \
+    XDG_RUNTIME_DIR=/run/user/1000 DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus \
+    systemd-run --user --scope --quiet --collect --property=Delegate=yes -- \
+    unshare --user --map-root-user --map-auto --mount \
+    .venv/bin/pytest --driver systemd -p no:cacheprovider --junitxml=/tmp/user/results.xml {tests} || status=$?
+cp /tmp/user/results.xml build/vm/spec-tests-user.xml
+"""
+"""What an ordinary user's engine does, podman for one: a user namespace, and a scope that their own systemd hands over."""
 
 GO = """\
 #!/bin/bash
@@ -117,16 +131,21 @@ def commands(args: argparse.Namespace) -> str:
     """Return what the machine does: the last failure is its status."""
     if args.shell:
         return f"{args.shell}\nstatus=$?"
-    root, spec = ("tests", "spec-tests") if args.full else (CHOSEN_ROOT, chosen_spec())
-    root, spec = os.environ.get("VM_ROOT", root), os.environ.get("VM_SPEC", spec)
+    chosen = {
+        "VM_ROOT": "tests -m root" if args.full else f"{CHOSEN_ROOT} -m 'not lint and not engines'",
+        "VM_SPEC": "spec-tests" if args.full else chosen_spec(),
+        "VM_SYSTEMD": "spec-tests" if args.full else "",
+        "VM_USER": "spec-tests" if args.full else "",
+    }
+    asked = {name: os.environ.get(name, tests) for name, tests in chosen.items()}
     soak = os.environ.get("VM_SOAK", SOAK[args.full])
     lines = ["status=0", "bundles/make-rootfs bundles/rootfs >/dev/null || status=1"]
-    if root:
-        lines.append(
-            f".venv/bin/pytest -m 'not lint and not engines' --junitxml=build/vm/tests.xml {root} || status=$?"
-        )
-    if spec:
-        lines.append(f".venv/bin/pytest --junitxml=build/vm/spec-tests.xml {spec} || status=$?")
+    for name, file in zip(chosen, RESULTS, strict=True):
+        if name == "VM_USER" and asked[name]:
+            lines.append(USER.format(tests=asked[name]))
+        elif asked[name]:
+            driver = "--driver systemd" if name == "VM_SYSTEMD" else ""
+            lines.append(f".venv/bin/pytest --junitxml=build/vm/{file} {driver} {asked[name]} || status=$?")
     if soak:
         lines += [
             f".venv/bin/python bench/soak.py --runtime $RUNTIME {soak} {driver} || status=1"
@@ -184,9 +203,8 @@ def works(accel: str, image: Path) -> bool:
     return b"Linux version" in done.stdout
 
 
-def boot(words: list[str]) -> int:
+def boot(words: list[str], limit: int) -> int:
     """Run the machine until it switches itself off, showing its console; return the status that it told."""
-    limit = int(os.environ.get("VM_TIMEOUT", "1800"))
     status = None
     with (WORK / "console.log").open("w") as log:
         machine = subprocess.Popen(
@@ -247,7 +265,8 @@ def main() -> None:
     )
     began = time.monotonic()
     print(f"boot {image.name} with {accel}", flush=True)
-    status = boot(qemu(image, disk, accel))
+    limit = int(os.environ.get("VM_TIMEOUT", "9000" if args.full else "1800"))
+    status = boot(qemu(image, disk, accel), limit)
     fetch(disk)
     print(f"{time.monotonic() - began:.0f} s in the machine")
     sys.exit(status)
