@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """One private mount namespace for the session, with a tmpfs that vanishes with it."""
     config.stash_runtime = runtimes.find(os.environ.get("RUNTIME", "pyrunc"))
     config.stash_results = {}
-    host.use_driver(config.getoption("--driver"))
+    host.CHOSEN["driver"] = config.getoption("--driver")
     config.stash_base = pathlib.Path(tempfile.mkdtemp(prefix="st-"))
     if os.geteuid() == 0:
         host.own_mount_namespace()

@@ -57,7 +57,7 @@ CAPS = [
     "CHECKPOINT_RESTORE",
 ]
 
-_driver = "cgroupfs"
+CHOSEN = {"driver": "cgroupfs"}  # by --driver, for the whole run
 
 
 def _call(result: int, what: str) -> None:
@@ -126,15 +126,9 @@ def in_userns() -> bool:
     return pathlib.Path("/proc/self/uid_map").read_text().split() != ["0", "0", str(2**32 - 1)]
 
 
-def use_driver(name: str) -> None:
-    """Choose who makes cgroups for the whole run: "cgroupfs" or "systemd"."""
-    global _driver
-    _driver = name
-
-
 def driver_options() -> tuple[str, ...]:
-    """What the runtime is told of it, before every command."""
-    return ("--systemd-cgroup",) if _driver == "systemd" else ()
+    """What the runtime is told, before every command, of who makes cgroups."""
+    return ("--systemd-cgroup",) if CHOSEN["driver"] == "systemd" else ()
 
 
 def cgroup_dirs(name: str) -> set[str]:
@@ -236,7 +230,7 @@ def missing(fact: str) -> str | None:
         "not-v1": lambda: argument not in hierarchies(),
         "systemd": lambda: os.path.isdir("/run/systemd/system"),
         "sessions": lambda: len(session_users()) >= int(argument),
-        "cgroupfs": lambda: _driver == "cgroupfs",
+        "cgroupfs": lambda: CHOSEN["driver"] == "cgroupfs",
         "devices": lambda: "devices" in hierarchies() or unified_only(),
         "apparmor": lambda: _apparmor() and shutil.which("apparmor_parser") is not None,
         "no-apparmor": lambda: not _apparmor(),
