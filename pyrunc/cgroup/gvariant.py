@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 PREFIX = "org.systemd.property."
 NAME = re.compile(r"[A-Za-z]{3,}")
 BEYOND = re.compile(r".*Action|Upholds|Conflicts|Propagates\w+|StopPropagatedFrom|On(Success|Failure)")
-"""Properties that act on the host (SuccessAction: switch it off) or start and stop other units. Some engines let the author of a
-pod or an image choose annotations (CVE-2024-3154), and none of these says anything of the container's own scope."""
+"""Properties that act on the host (SuccessAction: switch it off) or start and stop other units. Some engines let the author of
+a pod or an image choose annotations (CVE-2024-3154), and none of these says anything of the container's own scope."""
 TYPES = {
     "boolean": "b", "byte": "y", "int16": "n", "uint16": "q", "int32": "i", "uint32": "u", "int64": "x", "uint64": "t",
     "double": "d", "string": "s", "objectpath": "o", "signature": "g",
@@ -44,7 +44,9 @@ def annotated(annotations: Mapping[str, str]) -> list[Property]:
         if not NAME.fullmatch(name):
             raise refuse(at, f'annotation {key} name incorrect: "{name}" is not three letters or more')
         if BEYOND.fullmatch(name):
-            raise refuse(at, f"annotation {key} would act on the host or on other units, not on the container's scope")
+            raise refuse(
+                at, f"annotation {key} would act on the host or on other units, not on the container's scope"
+            )
         try:
             signature, value = parse_value(text)
             if name.endswith("Sec") and not name.endswith("USec") and signature in "dynqiuxt":

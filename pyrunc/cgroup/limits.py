@@ -7,7 +7,7 @@ from pyrunc.errors import Fault, SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrunc.spec.resources import HugepageLimit, Rdma, Resources, ThrottleDevice
+    from pyrunc.spec.resources import CPU, HugepageLimit, Rdma, Resources, ThrottleDevice
 
 MAX = "max"
 
@@ -47,6 +47,16 @@ def rdma_value(at: str, device: str, limit: Rdma) -> str:
     if len(words) == 1:
         raise refuse(at, "expected at least one of hcaHandles and hcaObjects")
     return " ".join(words)
+
+
+def cpuset(limits: CPU) -> list[Write]:
+    """Return the writes for CPUs and memory nodes, the same on v1 and v2."""
+    writes = []
+    if limits.cpus:
+        writes.append(Write("cpuset", "cpuset.cpus", limits.cpus, f"{limits.at}.cpus"))
+    if limits.mems:
+        writes.append(Write("cpuset", "cpuset.mems", limits.mems, f"{limits.at}.mems"))
+    return writes
 
 
 def rdma(resources: Resources) -> list[Write]:

@@ -5,7 +5,7 @@ As in runc, a limit of 0 is none at all for memory, cpu, blkio and net_cls: engi
 
 from __future__ import annotations
 
-from pyrunc.cgroup.limits import Write, device_number, hugetlb, pids, rdma, refuse
+from pyrunc.cgroup.limits import Write, cpuset, device_number, hugetlb, pids, rdma, refuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,16 +80,6 @@ def _soft_memory(limits: Memory) -> list[Write]:
         writes.append(Write("memory", "memory.oom_control", "1", f"{limits.at}.disableOOMKiller"))
     if limits.swappiness is not None:
         writes.append(Write("memory", "memory.swappiness", str(limits.swappiness), f"{limits.at}.swappiness"))
-    return writes
-
-
-def cpuset(limits: CPU) -> list[Write]:
-    """Return the writes for CPUs and memory nodes."""
-    writes = []
-    if limits.cpus:
-        writes.append(Write("cpuset", "cpuset.cpus", limits.cpus, f"{limits.at}.cpus"))
-    if limits.mems:
-        writes.append(Write("cpuset", "cpuset.mems", limits.mems, f"{limits.at}.mems"))
     return writes
 
 

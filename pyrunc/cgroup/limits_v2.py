@@ -5,7 +5,7 @@ As in runc, a limit of 0 is none at all for memory, cpu and weights: engines sen
 
 from __future__ import annotations
 
-from pyrunc.cgroup.limits import MAX, Write, device_number, hugetlb, pids, rdma, refuse
+from pyrunc.cgroup.limits import MAX, Write, cpuset, device_number, hugetlb, pids, rdma, refuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,16 +134,6 @@ def cpu(limits: CPU) -> list[Write]:
     if limits.idle is not None:
         # after the weight: the kernel refuses a weight for what is idle
         writes.append(Write("cpu", "cpu.idle", str(limits.idle), f"{at}.idle"))
-    return writes
-
-
-def cpuset(limits: CPU) -> list[Write]:
-    """Return the writes for CPUs and memory nodes."""
-    writes = []
-    if limits.cpus:
-        writes.append(Write("cpuset", "cpuset.cpus", limits.cpus, f"{limits.at}.cpus"))
-    if limits.mems:
-        writes.append(Write("cpuset", "cpuset.mems", limits.mems, f"{limits.at}.mems"))
     return writes
 
 

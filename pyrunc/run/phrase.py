@@ -75,6 +75,10 @@ def _open(step: Step, errno: int, status: int, output: Callable[[], str]) -> str
     ):
         kind = "proc" if step.subject.lstrip("/") == "proc" else "sysfs"
         return f'{step.where}: filesystem "{kind}" must be mounted on ordinary directory'
+    if step.at.startswith(
+        "linux.sysctl"
+    ):  # below the host's /proc, while all else lies below the container's root
+        return f"{step.where}: open /proc/{step.subject.lstrip('/')}: {strerror(errno)}"
     return _write(step, errno, status, output)
 
 

@@ -82,29 +82,35 @@ def test_root_cannot_be_masked(runtime, bundle):
 IDS = ["..", ".", "../keep", "a/../../keep", "{scratch}/keep", "", "keep/", "./keep", "x\ny", "x\n", "\u00e9"]
 
 
+@pytest.fixture
+def scratch(runtime):
+    """A tmpfs with something in it and in a state root: a faulty runtime removes what lies beside its root."""
+    where = runtime.work / "scratch"
+    where.mkdir()
+    host.mount("tmpfs", where, "tmpfs")
+    for name in ("keep", "root/keep"):
+        (where / name).mkdir(parents=True)
+        (where / name / "file").write_text("keep")
+    yield where
+    host.umount(where)
+
+
+def refuses_ids(runtime, scratch, command, before=(), after=()):
+    """Every id is refused, and all that lies in the scratch stays."""
+    for ident in [ident.format(scratch=scratch) for ident in IDS]:
+        result = runtime.raw("--root", scratch / "root", *command.split(), *before, ident, *after)
+        assert result.code != 0, f"{command} {ident!r}"
+        left = sorted(str(p.relative_to(scratch)) for p in scratch.rglob("*"))
+        assert left == ["keep", "keep/file", "root", "root/keep", "root/keep/file"], f"{command} {ident!r}"
+
+
 @req("T23", "CR-2", "KI-2", "DE-2")
 @cve("an id as a path")
 @pytest.mark.parametrize("command", ["create", "run", "start", "state", "kill", "delete", "delete --force"])
-def test_ids_never_leave_the_state_root(runtime, bundle, command):
-    """In a scratch tmpfs: a faulty runtime removes what lies beside its root."""
-    scratch = runtime.work / "scratch"
-    scratch.mkdir()
-    host.mount("tmpfs", scratch, "tmpfs")
-    try:
-        for name in ("keep", "root/keep"):
-            (scratch / name).mkdir(parents=True)
-            (scratch / name / "file").write_text("keep")
-        bundle.write()
-        options = ["--bundle", str(bundle.path)] if command in {"create", "run"} else []
-        for ident in [ident.format(scratch=scratch) for ident in IDS]:
-            result = runtime.raw("--root", scratch / "root", *command.split(), *options, ident)
-            assert result.code != 0, f"{command} {ident!r}"
-            left = sorted(str(p.relative_to(scratch)) for p in scratch.rglob("*"))
-            assert left == ["keep", "keep/file", "root", "root/keep", "root/keep/file"], (
-                f"{command} {ident!r}"
-            )
-    finally:
-        host.umount(scratch)
+def test_ids_never_leave_the_state_root(runtime, bundle, scratch, command):
+    bundle.write()
+    before = ["--bundle", str(bundle.path)] if command in {"create", "run"} else []
+    refuses_ids(runtime, scratch, command, before=before)
 
 
 # Of these only what cannot harm in a scratch: with most of them a command would need a container.
@@ -114,18 +120,5 @@ OTHERS = ("exec", "pause", "resume", "ps", "events --stats", "update")
 @req("T23", "CR-2")
 @cve("an id as a path")
 @pytest.mark.parametrize("command", OTHERS)
-def test_ids_of_the_other_commands(runtime, bundle, command):
-    scratch = runtime.work / "scratch"
-    scratch.mkdir()
-    host.mount("tmpfs", scratch, "tmpfs")
-    try:
-        for name in ("keep", "root/keep"):
-            (scratch / name).mkdir(parents=True)
-            (scratch / name / "file").write_text("keep")
-        words = ["/bin/true"] if command == "exec" else []
-        for ident in [ident.format(scratch=scratch) for ident in IDS]:
-            result = runtime.raw("--root", scratch / "root", *command.split(), ident, *words)
-            assert result.code != 0, f"{command} {ident!r}"
-            assert len(list(scratch.rglob("*"))) == 5
-    finally:
-        host.umount(scratch)
+def test_ids_of_the_other_commands(runtime, scratch, command):
+    refuses_ids(runtime, scratch, command, after=["/bin/true"] if command == "exec" else [])

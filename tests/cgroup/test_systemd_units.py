@@ -172,8 +172,8 @@ def test_annotations_with_names_that_are_none(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["SuccessAction", "FailureAction", "JobTimeoutAction", "StartLimitAction", "Conflicts", "PropagatesStopTo", "StopPropagatedFrom",
-     "OnFailure", "OnSuccess", "Upholds"],
+    ["SuccessAction", "FailureAction", "JobTimeoutAction", "StartLimitAction", "Conflicts", "PropagatesStopTo",
+     "StopPropagatedFrom", "OnFailure", "OnSuccess", "Upholds"],
 )  # fmt: skip
 def test_annotations_that_reach_beyond_the_scope(name: str) -> None:
     """CVE-2024-3154: an image's author must not switch the host off."""

@@ -15,7 +15,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "plan"))
 
-from cases import ID_MAP, base, minimal  # after sys.path
+from cases import base, minimal  # after sys.path
+from goldens import userns  # after sys.path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,10 +44,7 @@ def usual() -> dict[str, Any]:
 
 
 def user_namespace() -> dict[str, Any]:
-    config = base()
-    config["linux"]["namespaces"].append({"type": "user"})
-    config["linux"] |= {"uidMappings": ID_MAP, "gidMappings": ID_MAP}
-    return config
+    return userns(base())
 
 
 def hooks() -> dict[str, Any]:

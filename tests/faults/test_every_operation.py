@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cases import ID_MAP, base
+from cases import base
+from goldens import userns
 
 from pyrunc.errors import OpError, PyruncError
 from pyrunc.plan.ops import CODES, SLOT_NONE, Op, Plan
@@ -48,10 +49,7 @@ def plain() -> dict[str, Any]:
 
 
 def user_namespace() -> dict[str, Any]:
-    config = base()
-    config["linux"]["namespaces"].append({"type": "user"})
-    config["linux"] |= {"uidMappings": ID_MAP, "gidMappings": ID_MAP}
-    return config
+    return userns(base())
 
 
 def hooks() -> dict[str, Any]:

@@ -22,6 +22,8 @@ CASES = [
      'mounts[0].destination (/proc): filesystem "proc" must be mounted on ordinary directory'),
     (Step("OPEN", "mounts[1].destination", "/sys", "mounts[1].destination (/sys)"), errno.ENOTDIR,
      'mounts[1].destination (/sys): filesystem "sysfs" must be mounted on ordinary directory'),
+    (Step("OPEN", "linux.sysctl.net", "/sys/net/nope", 'linux.sysctl["net.nope"]'), errno.ENOENT,
+     'linux.sysctl["net.nope"]: open /proc/sys/net/nope: no such file or directory'),
     (Step("SETATTR", "mounts[2].options", "clear MS_RDONLY", "mounts[2].options (/d)"), errno.EPERM,
      "mounts[2].options (/d): cannot clear locked flags MS_RDONLY: operation not permitted"),
     (Step("FSCONFIG", "mounts[2].options", "gid=5", "mounts[2].options (/dev/pts)"), errno.EINVAL,
