@@ -7,9 +7,9 @@
  */
 #include "launcher.h"
 
-enum { SPARE_ARGS = 16, HEX_DIGITS = 16 };
+enum { SPARE_ARGS = 16, HEX_DIGITS = 16, LONGEST_RUNTIME_DIR = 1024 };
 
-#define SNAPSHOT_DIR "/run/pyrunc"
+static const char word_before[] = "snapshot=";
 
 static const char *const flags[] = {"-I", "-S", "-B", "-X", "utf8"};
 
@@ -108,27 +108,68 @@ static char *put_hex(char *to, unsigned long number) {
   return to;
 }
 
-/* For root: go on from the snapshot of this installation, or return 1 with the words that tell Python where it belongs and who
- * wants it (pyrunc/_snapshot.py). Its name is that of our own file, as the kernel has it.
- */
-static int try_snapshot(char *word, char *launcher, const long *stack) {
-  static const char before[] = "snapshot=" SNAPSHOT_DIR "/.snapshot-";
-  struct stat own;
-  if (SYS(geteuid) != 0 || SYS(newfstatat, AT_FDCWD, "/proc/self/exe", &own, 0) < 0)
-    return 0;
-  copy(word, before, sizeof(before) - 1);
-  char *end = put_hex(word + sizeof(before) - 1, own.st_dev);
-  *end++ = '-';
-  *put_hex(end, own.st_ino) = 0;
-  resume(SNAPSHOT_DIR, word + sizeof("snapshot=" SNAPSHOT_DIR), stack);
-  return own_path(launcher, "launcher=");
-}
-
 static int begins_with(const char *text, const char *word) {
   while (*word)
     if (*text++ != *word++)
       return 0;
   return 1;
+}
+
+/* The value of a variable, or NULL; `name` ends in "=". */
+static const char *value_of(const char *const *env, const char *name) {
+  for (; *env; env++)
+    if (begins_with(*env, name))
+      return *env + length_of(name);
+  return 0;
+}
+
+/* Root of a user namespace may be anybody outside of it. */
+static int is_hosts_root(void) {
+  static const char all[] = "         0          0 4294967295\n";
+  char map[sizeof(all)];
+  long fd = SYS(openat, AT_FDCWD, "/proc/self/uid_map", O_RDONLY | O_CLOEXEC);
+  long n = fd < 0 ? -1 : SYS(read, fd, map, sizeof(map));
+  SYS(close, fd);
+  return n == sizeof(all) - 1 && begins_with(map, all);
+}
+
+/* Go on from the snapshot below a directory of ours, or return with the word that tells Python where it belongs. Its name is
+ * that of our own file, as the kernel has it.
+ */
+static void go_on(char *word, const char *above, const struct stat *own, const long *stack) {
+  static const char below[] = "/pyrunc", before[] = ".snapshot-";
+  char name[sizeof(before) + 2 * HEX_DIGITS + 1], *end = name + sizeof(before) - 1;
+  copy(name, before, sizeof(before) - 1);
+  end = put_hex(end, own->st_dev);
+  *end++ = '-';
+  *put_hex(end, own->st_ino) = 0;
+  char *dir = word + sizeof(word_before) - 1;
+  size length = length_of(above);
+  copy(word, word_before, sizeof(word_before) - 1);
+  copy(dir, above, length);
+  copy(dir + length, below, sizeof(below));
+  resume(dir, name, stack);
+  dir[length + sizeof(below) - 1] = '/';
+  copy(dir + length + sizeof(below), name, length_of(name) + 1);
+}
+
+/* Go on from the snapshot of this installation, or return 1 with the words that tell Python where it belongs and who wants it
+ * (pyrunc/_snapshot.py). The host's root has it in /run, whatever the environment says; users have it where their containers
+ * are.
+ */
+static int try_snapshot(char *word, char *launcher, const long *stack, const char *const *env) {
+  struct stat own;
+  if (SYS(newfstatat, AT_FDCWD, "/proc/self/exe", &own, 0) < 0)
+    return 0;
+  const char *users = value_of(env, "XDG_RUNTIME_DIR=");
+  if (users && (users[0] != '/' || length_of(users) > LONGEST_RUNTIME_DIR))
+    users = 0;
+  int root = SYS(geteuid) == 0;
+  if (root)
+    go_on(word, "/run", &own, stack);
+  if (users && !(root && is_hosts_root()))
+    go_on(word, users, &own, stack);
+  return (root || users) && own_path(launcher, "launcher=");
 }
 
 static void drop_heeded(const char **env) {
@@ -140,10 +181,10 @@ static void drop_heeded(const char **env) {
 }
 
 static long start(const long *stack, const char *const *argv, const char **env) {
-  char prefix[PATH_MAX], python[PATH_MAX], main[PATH_MAX], launcher[PATH_MAX], word[128];
+  char prefix[PATH_MAX], python[PATH_MAX], main[PATH_MAX], launcher[PATH_MAX], word[PATH_MAX];
   long argc = stack[0];
   ensure_stdio();
-  int snapshot = try_snapshot(word, launcher, stack);
+  int snapshot = try_snapshot(word, launcher, stack, (const char *const *)env);
   if (!own_path(prefix, ""))
     refuse("", "/proc/self/exe", ": cannot be read: is /proc mounted?");
   cut_last(prefix);

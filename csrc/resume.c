@@ -2,7 +2,7 @@
  *
  * Whatever does not fit - another boot, a package that was updated, an address that is taken - ends this attempt, and the
  * launcher starts Python in the ordinary way: execve(2) makes all that was mapped until then go away. The file is as
- * trusted as a module of Python's: root's, in a directory of root's, that nobody else can write.
+ * trusted as a module of Python's: the caller's own, in a directory of the caller's own, that nobody else can write.
  */
 #include "launcher.h"
 #include "snapshot.h"
@@ -17,9 +17,9 @@ union table {
   char bytes[SNAPSHOT_HEAD];
 };
 
-static int is_roots(long fd, unsigned int type) {
+static int is_ours(long fd, unsigned int type) {
   struct stat found;
-  return !SYS(fstat, fd, &found) && found.st_uid == 0 && (found.st_mode & S_IFMT) == type &&
+  return !SYS(fstat, fd, &found) && found.st_uid == (unsigned int)SYS(geteuid) && (found.st_mode & S_IFMT) == type &&
          !(found.st_mode & WRITABLE_BY_OTHERS);
 }
 
@@ -28,9 +28,9 @@ static long open_snapshot(const char *dir, const char *name) {
   long at = SYS(openat, AT_FDCWD, dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (at < 0)
     return -1;
-  long fd = is_roots(at, S_IFDIR) ? SYS(openat, at, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
+  long fd = is_ours(at, S_IFDIR) ? SYS(openat, at, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
   close_fd(at);
-  if (fd >= 0 && is_roots(fd, S_IFREG))
+  if (fd >= 0 && is_ours(fd, S_IFREG))
     return fd;
   close_fd(fd);
   return -1;

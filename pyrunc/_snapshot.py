@@ -1,10 +1,10 @@
 """A started interpreter in a file: the launcher maps it (csrc/resume.c) instead of starting Python again.
 
 Starting Python and importing our modules takes longer than making a container, and ends in the same memory each time. So
-after its first success as root a command starts an interpreter of its own (`make`), which imports what the hot path
-needs and writes its memory to a file below /run (`save`). From then on a command begins in the middle of `save`, with its
-own arguments and environment, until the host boots or a file changes that the memory was made of.
-docs/decisions/0011 has the reasons, csrc/snapshot.h the format.
+after its first success a command starts an interpreter of its own (`make`), which imports what the hot path needs and
+writes its memory to a file (`save`): that of the host's root lies in /run/pyrunc, a user's in $XDG_RUNTIME_DIR/pyrunc.
+From then on a command begins in the middle of `save`, with its own arguments and environment, until the host boots or a
+file changes that the memory was made of. docs/decisions/0011 has the reasons, csrc/snapshot.h the format.
 """
 
 from __future__ import annotations
@@ -80,9 +80,10 @@ def make(path: str, launcher: str, script: str) -> None:
         return
     # we are about to end, and neither process may inherit what is ours
     lib.pyrunc_close_range(3, 0xFFFFFFFF, CLOSE_RANGE_CLOEXEC)
+    where = {"XDG_RUNTIME_DIR": path.rpartition("/pyrunc/")[0]}
     python = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-X", f"snapshot={path}", script]
     try:
-        if _run(python) or _run([launcher, "state", "--help"]):
+        if _run(python, {}) or _run([launcher, "state", "--help"], where):
             _write_marker(path)
     except (OSError, KeyboardInterrupt):
         _unlink(path)
@@ -96,7 +97,7 @@ def _begin(path: str) -> bool:
         if not os.path.lexists(directory):
             posix.mkdir(directory, 0o700)
         found = posix.lstat(directory)
-        if found.st_uid != 0 or found.st_mode & DIRECTORY_AND_OTHERS != DIRECTORY:
+        if found.st_uid != posix.geteuid() or found.st_mode & DIRECTORY_AND_OTHERS != DIRECTORY:
             return False
         posix.close(posix.open(path + UNFINISHED, posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600))
     except OSError:
@@ -114,14 +115,14 @@ def _give_up_on(path: str) -> None:
         return  # it was finished, or we may not write here at all
 
 
-def _run(command: list[str]) -> int:
-    """Run a program with nothing of ours, and return its wait status."""
+def _run(command: list[str], environ: dict[str, str]) -> int:
+    """Run a program with nothing of ours but these variables, and return its wait status."""
     import select
 
     null = [(posix.POSIX_SPAWN_OPEN, fd, "/dev/null", posix.O_RDWR, 0) for fd in (0, 1, 2)]
     signals = set(range(1, 65)) - {_signal.SIGKILL, _signal.SIGSTOP, *LIBC_SIGNALS}
     pid = posix.posix_spawn(
-        command[0], command, {}, file_actions=null, setsigdef=signals, setsigmask=(), setsid=True
+        command[0], command, environ, file_actions=null, setsigdef=signals, setsigmask=(), setsid=True
     )
     pidfd = posix.pidfd_open(pid)
     poll = select.poll()
@@ -174,7 +175,7 @@ def save(path: str) -> None:
 
 def _warm_up() -> None:
     """Do what only computes, a few times: tables that are filled at first use, and bytecode that adapts itself (PEP 659)."""
-    from pyrunc.commands.spec import default_config
+    from pyrunc.commands.spec import default_config, make_rootless
     from pyrunc.plan.encode import encode
     from pyrunc.plan.request import Request
     from pyrunc.run.prepare import prepare
@@ -182,10 +183,15 @@ def _warm_up() -> None:
 
     config = default_config(cgroup_namespace=False)
     config["root"]["path"] = __file__.rpartition("/")[0]  # some directory that exists
+    user = posix.geteuid()
+    if user:
+        make_rootless(config, user, posix.getegid())
     fd = posix.memfd_create("config.json", posix.MFD_CLOEXEC)
     posix.write(fd, dumps(config).encode())
     for _ in range(ROUNDS):
-        request = Request(id="warm-up", bundle="/", wait=True, config=f"/proc/self/fd/{fd}")
+        request = Request(
+            id="warm-up", bundle="/", wait=True, rootless=user != 0, config=f"/proc/self/fd/{fd}"
+        )
         encode(prepare(request).plan)
     posix.close(fd)
 

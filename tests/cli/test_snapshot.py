@@ -201,7 +201,7 @@ def test_other_commands_go_on_from_it_as_well(installed: Installation, words: tu
     assert installed.pyrunc(*words).stdout == with_it.stdout != ""
 
 
-def test_an_ordinary_user_starts_in_the_ordinary_way(installed: Installation) -> None:
+def test_a_user_without_a_directory_starts_in_the_ordinary_way(installed: Installation) -> None:
     os.chmod(installed.prefix.parent, 0o755)
     user = [
         "setpriv",
@@ -216,7 +216,9 @@ def test_an_ordinary_user_starts_in_the_ordinary_way(installed: Installation) ->
     for above in list(installed.prefix.parents)[:3]:
         os.chmod(above, os.stat(above).st_mode | 0o11)
 
-    done = installed("strace", "-qq", "-e", "trace=execve", "-o", calls, *user)
+    done = installed(
+        "strace", "-qq", "-e", "trace=execve", "-o", calls, *user, env={"PATH": os.environ["PATH"]}
+    )
 
     assert done.returncode == 0, done.stdout
     assert calls.read_text().count("execve(") == 3  # setpriv, the launcher, the interpreter
