@@ -205,31 +205,30 @@ def works(accel: str, image: Path) -> bool:
 
 def boot(words: list[str], limit: int) -> int:
     """Run the machine until it switches itself off, showing its console; return the status that it told."""
-    status = None
+    told = ""
     with (WORK / "console.log").open("w") as log:
         machine = subprocess.Popen(
             ["timeout", "-k", "5", str(limit), *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors="replace", bufsize=1,
+            stderr=subprocess.STDOUT,
         )  # fmt: skip
         assert machine.stdout is not None
-        for line in machine.stdout:
-            told = line.replace("\r", "")
-            log.write(told)
-            sys.stdout.write(told)
-            sys.stdout.flush()
-            if EXIT in told:
-                status = int(told.partition(EXIT)[2].split()[0])
+        while part := os.read(machine.stdout.fileno(), 4096):  # as it comes: a line of pytest's takes minutes
+            text = part.decode(errors="replace").replace("\r", "")
+            told += text
+            for stream in (log, sys.stdout):
+                stream.write(text)
+                stream.flush()
         code = machine.wait()
     if code == 124:
         fail(
             f"the machine was not done after {limit} seconds (VM_TIMEOUT); its console: {WORK / 'console.log'}"
         )
-    if status is None:
+    _, found, after = told.rpartition(EXIT)
+    if not found:
         fail(
             f"the machine did not come to its end (qemu: exit status {code}); its console: {WORK / 'console.log'}"
         )
-    assert status is not None
-    return status
+    return int(after.split()[0])
 
 
 def fetch(disk: Path) -> None:
