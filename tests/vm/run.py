@@ -39,6 +39,8 @@ CHOSEN_SPEC = """
     test_cgroups.py test_cgroups_v2.py test_devices.py test_lifecycle.py test_exec.py test_rootless.py test_systemd.py
     test_apparmor.py security/test_containment.py
 """
+CHOSEN_SYSTEMD = "spec-tests/test_lifecycle.py"
+CHOSEN_USER = "spec-tests/test_lifecycle.py spec-tests/test_exec.py spec-tests/test_devices.py"
 # the rest with --full: sessions of users, and the comparison of resources, take a quarter of an hour by themselves
 SOAK = {
     False: "--runs 60 --parallel 20 --waves 1 --kills 5",
@@ -134,8 +136,8 @@ def commands(args: argparse.Namespace) -> str:
     chosen = {
         "VM_ROOT": "tests -m root" if args.full else f"{CHOSEN_ROOT} -m 'not lint and not engines'",
         "VM_SPEC": "spec-tests" if args.full else chosen_spec(),
-        "VM_SYSTEMD": "spec-tests" if args.full else "",
-        "VM_USER": "spec-tests" if args.full else "",
+        "VM_SYSTEMD": "spec-tests" if args.full else CHOSEN_SYSTEMD,
+        "VM_USER": "spec-tests" if args.full else CHOSEN_USER,
     }
     asked = {name: os.environ.get(name, tests) for name, tests in chosen.items()}
     soak = os.environ.get("VM_SOAK", SOAK[args.full])
