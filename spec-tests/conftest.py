@@ -100,7 +100,11 @@ def skip_in_a_user_namespace(items: list[pytest.Item]) -> None:
     for item in items:
         name = item.nodeid.removeprefix("spec-tests/")
         for row in rows:
-            if row["tests"] == name or name.startswith(row["tests"].removesuffix("*")) and row["tests"].endswith("*"):
+            if (
+                row["tests"] == name
+                or name.startswith(row["tests"].removesuffix("*"))
+                and row["tests"].endswith("*")
+            ):
                 item.add_marker(pytest.mark.skip(f"needs the initial user namespace: {row['why']}"))
                 used.add(row["tests"])
     stale = {row["tests"] for row in rows if row["tests"].partition("::")[0] in files} - used

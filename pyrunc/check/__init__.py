@@ -191,9 +191,9 @@ def warn_of_capabilities(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
         shown = " ".join([quoted(name).strip('"') for name in unknown])
         yield Fault("", f"ignoring unknown or unavailable capabilities: [{shown}]", _capability_hint(unknown))
     raisable = set(sets.permitted).intersection(sets.inheritable)
-    for name in sets.ambient:
-        if name in CAPABILITIES and name not in raisable:
-            yield Fault("", f"can't raise ambient capability {name}: operation not permitted")
+    left = [name for name in CAPABILITIES if name in sets.ambient and name not in raisable]
+    if left:
+        yield Fault("", f"can't raise ambient capability {', '.join(left)}: operation not permitted")
 
 
 def _capability_hint(unknown: list[str]) -> str:

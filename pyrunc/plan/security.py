@@ -138,9 +138,9 @@ class Sets:
         # capabilities(7): only what is both permitted and inheritable can be ambient
         self.ambient = ambient & self.permitted & self.inheritable
         granter.tell()
-        for name, number in CAPABILITIES.items():
-            if (ambient & ~self.ambient) >> number & 1:
-                c.b.warn(f"can't raise ambient capability {name}: operation not permitted")
+        left = [name for name, number in CAPABILITIES.items() if (ambient & ~self.ambient) >> number & 1]
+        if left:  # check warns of the same in the same words, and one of the two is told
+            c.b.warn(f"can't raise ambient capability {', '.join(left)}: operation not permitted")
 
 
 class _Granter:

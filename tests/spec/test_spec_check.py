@@ -395,10 +395,15 @@ def test_a_rootless_container_passes(changes):
             ],
         ),
         (
-            {"process.capabilities": {"ambient": ["CAP_CHOWN", "CAP_FOO"], "permitted": ["CAP_CHOWN"]}},
+            {
+                "process.capabilities": {
+                    "ambient": ["CAP_KILL", "CAP_CHOWN", "CAP_FOO"],
+                    "permitted": ["CAP_CHOWN"],
+                }
+            },
             [
                 "ignoring unknown or unavailable capabilities: [CAP_FOO]",
-                "can't raise ambient capability CAP_CHOWN: operation not permitted",
+                "can't raise ambient capability CAP_CHOWN, CAP_KILL: operation not permitted",
             ],
         ),
         (

@@ -55,7 +55,7 @@ setpriv --reuid=tester --regid=tester --init-groups env -i PATH=$PATH HOME=/home
     XDG_RUNTIME_DIR=/run/user/1000 DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus \
     systemd-run --user --scope --quiet --collect --property=Delegate=yes -- \
     unshare --user --map-root-user --map-auto --mount \
-    .venv/bin/pytest --driver systemd -p no:cacheprovider --junitxml=/tmp/user/results.xml {tests} || status=$?
+    .venv/bin/pytest --driver systemd -p no:cacheprovider --junitxml=/tmp/user/results.xml {tests} | cat || status=$?
 cp /tmp/user/results.xml build/vm/spec-tests-user.xml
 """
 """What an ordinary user's engine does, podman for one: a user namespace, and a scope that their own systemd hands over."""
@@ -64,6 +64,7 @@ GO = """\
 #!/bin/bash
 # Written by tests/vm/run.py
 cd /src
+set -o pipefail  # pytest writes through a pipe: on a terminal it shows that it collects, and on a serial line that stays
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 TERM=dumb COLUMNS=120
 export CI=true PYTHONDONTWRITEBYTECODE=1 RUNTIME={runtime} SPEC_TESTS_PATIENCE={patience}
 mount -t tmpfs tmpfs /tmp
@@ -147,7 +148,7 @@ def commands(args: argparse.Namespace) -> str:
             lines.append(USER.format(tests=asked[name]))
         elif asked[name]:
             driver = "--driver systemd" if name == "VM_SYSTEMD" else ""
-            lines.append(f".venv/bin/pytest --junitxml=build/vm/{file} {driver} {asked[name]} || status=$?")
+            lines.append(f".venv/bin/pytest --junitxml=build/vm/{file} {driver} {asked[name]} | cat || status=$?")
     if soak:
         lines += [
             f".venv/bin/python bench/soak.py --runtime $RUNTIME {soak} {driver} || status=1"
