@@ -73,7 +73,7 @@ def functions(documents: list[dict]) -> dict[str, list[str]]:
     for document in documents:
         for name, test in document["tests"].items():
             for ident in test["req"]:
-                found[ident].add(re.sub(r"^.*/|\[.*$", "", name).replace(".py::", "::"))
+                found[ident].add(re.sub(r"^[^[]*/|\[.*$", "", name).replace(".py::", "::"))
     return {ident: sorted(names) for ident, names in found.items()}
 
 

@@ -160,7 +160,7 @@ def test_nobody_may_write_above_the_root_that_is_made(runtime, bundle):
 # ---- signals ----
 
 
-@req("T26", "PR-9")
+@req("T26", "PR-7")
 @cve("what a runtime ignores, its container ignores")
 @pytest.mark.parametrize("way", ["run", "start", "exec"])
 @pytest.mark.parametrize("ignored", ["", "INT HUP PIPE XFSZ TERM USR1"], ids=["plain", "ignoring"])
