@@ -135,7 +135,7 @@ def test_ready_of_a_run(runtime, bundle, manager, detach):
     options = ["--detach"] if detach else []
     with c.out_path.open("wb") as out, c.err_path.open("wb") as err:
         process = runtime.spawn(
-            "--root", runtime.root, "run", *options, "--bundle", bundle.path, c.id,
+            *runtime.options, "run", *options, "--bundle", bundle.path, c.id,
             env=ENV | {"NOTIFY_SOCKET": manager.path}, out=out, err=err,
         )  # fmt: skip
     assert poll(lambda: c.out_path.read_text() == "/run/notify/notify.sock\n")
@@ -180,18 +180,16 @@ def test_another_name_for_the_config(runtime, bundle):
 @req("CLI-CRUN-2")
 def test_log_level(runtime, bundle):
     bundle.set("process.capabilities.bounding", ["CAP_NO_SUCH"]).args("/bin/true").write()
-    result = runtime.raw(
-        "--log-level", "error", "--root", runtime.root, "run", "--bundle", bundle.path, new_id()
-    )
+    result = runtime.raw("--log-level", "error", *runtime.options, "run", "--bundle", bundle.path, new_id())
     needs(result, "--log-level")
     assert result.err == ""
-    assert runtime.raw("--log-level", "loud", "--root", runtime.root, "list").code != 0
+    assert runtime.raw("--log-level", "loud", *runtime.options, "list").code != 0
 
 
 @req("CLI-CRUN-3")
 def test_the_callers_groups_are_kept(runtime, bundle):
     bundle.set("annotations", {"run.oci.keep_original_groups": "1"}).args("/bin/busybox", "id", "-G").write()
-    command = [runtime.path, "--root", runtime.root, "run", "--bundle", bundle.path, new_id()]
+    command = [runtime.path, *runtime.options, "run", "--bundle", bundle.path, new_id()]
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, check=True, extra_groups=[7, 4711]
     )

@@ -75,7 +75,7 @@ class Criu:
     def call(self, *args: object, **popen: object) -> int:
         """Run a command whose output is the pipe, as the container's then is."""
         given = {"out": self.pipe.into, "err": self.errors.into, "env": self.env} | popen
-        return self.runtime.wait(self.runtime.spawn("--root", self.runtime.root, *args, **given), SLOW)
+        return self.runtime.wait(self.runtime.spawn(*self.runtime.options, *args, **given), SLOW)
 
     def said(self) -> str:
         self.errors.drain()

@@ -266,7 +266,7 @@ def test_events_stats(runtime, bundle):
 def watching(runtime, container, *options: str):
     path = runtime.work / "events"
     with path.open("wb") as out:
-        process = runtime.spawn("--root", runtime.root, "events", *options, container.id, out=out)
+        process = runtime.spawn(*runtime.options, "events", *options, container.id, out=out)
     return process, lambda: [json.loads(line) for line in path.read_text().splitlines()]
 
 

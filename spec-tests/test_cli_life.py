@@ -71,7 +71,7 @@ def test_texts_of_start(runtime, bundle):
 @req("CLI-START-2")
 def test_nobody_holds_the_output_of_start(runtime, bundle):
     c = runtime.create(bundle.probe("hold"))
-    process = runtime.spawn("--root", runtime.root, "start", c.id, out=subprocess.PIPE, err=subprocess.STDOUT)
+    process = runtime.spawn(*runtime.options, "start", c.id, out=subprocess.PIPE, err=subprocess.STDOUT)
     try:
         assert process.communicate(timeout=5)[0] == b""  # waits until every holder has closed it
     finally:
@@ -211,7 +211,7 @@ def test_keep(runtime, bundle):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 def test_signals_to_a_foreground_run(runtime, bundle, number):
     bundle.probe("stop-on", int(number), "write", "/ready", "x", "hold").write()
-    process = runtime.spawn("--root", runtime.root, "run", "--bundle", bundle.path, new_id())
+    process = runtime.spawn(*runtime.options, "run", "--bundle", bundle.path, new_id())
     try:
         assert poll((bundle.rootfs / "ready").exists)
         process.send_signal(number)
@@ -224,7 +224,7 @@ def test_signals_to_a_foreground_run(runtime, bundle, number):
 def test_killed_run_leaves_what_force_delete_removes(runtime, bundle):
     ident = new_id()
     bundle.probe("write", "/ready", "x", "hold").write()
-    process = runtime.spawn("--root", runtime.root, "run", "--bundle", bundle.path, ident)
+    process = runtime.spawn(*runtime.options, "run", "--bundle", bundle.path, ident)
     assert poll((bundle.rootfs / "ready").exists)
     process.kill()
     runtime.wait(process)
@@ -241,7 +241,7 @@ def test_standard_input_of_a_foreground_run(runtime, bundle):
 @req("CLI-RUN-5")
 def test_pipes_of_a_foreground_run(runtime, bundle):
     bundle.probe("stdin", "say", "done").write()
-    argv = ("--root", runtime.root, "run", "--bundle", bundle.path, new_id())
+    argv = (*runtime.options, "run", "--bundle", bundle.path, new_id())
     process = runtime.spawn(*argv, stdin=subprocess.PIPE, out=subprocess.PIPE, err=subprocess.PIPE)
     try:
         out, err = process.communicate(b"x" * 1000, timeout=10)
@@ -339,9 +339,7 @@ def test_notify_socket(runtime, bundle):
         container = runtime.create(
             bundle.probe("report", "hold"), ident=ident, env=ENV | {"NOTIFY_SOCKET": str(path)}
         )
-        process = runtime.spawn(
-            "--root", runtime.root, "start", ident, env=ENV | {"NOTIFY_SOCKET": str(path)}
-        )
+        process = runtime.spawn(*runtime.options, "start", ident, env=ENV | {"NOTIFY_SOCKET": str(path)})
         seen = container.seen()
         assert "NOTIFY_SOCKET=/run/notify/notify.sock" in seen.env
         inside = pathlib.Path(f"/proc/{container.pid}/root/run/notify/notify.sock")

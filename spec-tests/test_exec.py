@@ -209,8 +209,7 @@ def test_the_callers_affinity_is_not_inherited(runtime, sleeper):
         "-c",
         "0",
         runtime.path,
-        "--root",
-        runtime.root,
+        *runtime.options,
         "exec",
         sleeper.id,
         "/bin/cat",
@@ -229,7 +228,7 @@ def test_in_a_user_namespace(runtime, bundle):
 
 @req("CLI-IN-1")
 def test_many_at_once(runtime, sleeper):
-    command = [runtime.path, "--root", runtime.root, "exec", sleeper.id, "/bin/true"]
+    command = [runtime.path, *runtime.options, "exec", sleeper.id, "/bin/true"]
     running = [subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL) for _ in range(20)]
     assert [process.wait(timeout=60) for process in running] == [0] * 20
 
@@ -244,7 +243,7 @@ def test_without_the_bundle(runtime, sleeper):
 @req("CLI-IN-2")
 def test_signals_reach_the_process(runtime, sleeper):
     script = "trap 'exit 9' TERM; echo go; while :; do sleep 0.05; done"
-    command = ("--root", runtime.root, "exec", sleeper.id, "/bin/sh", "-c", script)
+    command = (*runtime.options, "exec", sleeper.id, "/bin/sh", "-c", script)
     with (runtime.work / "signal.out").open("wb") as out:
         process = runtime.spawn(*command, out=out, err=subprocess.DEVNULL)
     assert poll(lambda: (runtime.work / "signal.out").read_text() == "go\n")

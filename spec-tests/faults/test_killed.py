@@ -27,7 +27,7 @@ def test_create_killed_at_any_moment(runtime, bundle):
         ident = new_id()
         with open(runtime.work / "out", "wb") as out:
             process = runtime.spawn(
-                "--root", runtime.root, "create", "--bundle", bundle.path, ident, out=out, err=out
+                *runtime.options, "create", "--bundle", bundle.path, ident, out=out, err=out
             )
         time.sleep(whole * 1.2 * n / 24)
         process.send_signal(signal.SIGKILL)
@@ -49,7 +49,7 @@ def test_delete_killed_at_any_moment(runtime, bundle):
     left = {}
     for n in range(10):
         c = runtime.running(bundle)
-        process = runtime.spawn("--root", runtime.root, "delete", "--force", c.id)
+        process = runtime.spawn(*runtime.options, "delete", "--force", c.id)
         time.sleep(0.003 * n)
         process.send_signal(signal.SIGKILL)
         runtime.wait(process)
@@ -76,7 +76,7 @@ def test_process_killed_from_outside(runtime, bundle):
 @fault("F18")
 def test_terminated_run_ends_with_the_status_of_its_process(runtime, bundle):
     bundle.probe("stop-on", "TERM", "write", "/ready", "x", "hold").write()
-    process = runtime.spawn("--root", runtime.root, "run", "--bundle", bundle.path, ident := new_id())
+    process = runtime.spawn(*runtime.options, "run", "--bundle", bundle.path, ident := new_id())
     assert poll((bundle.rootfs / "ready").exists)
     process.terminate()
     assert runtime.wait(process, 5) == 115
@@ -115,7 +115,7 @@ def test_run_and_exec_killed_at_any_moment(runtime, bundle):
         c = runtime.running(bundle)
         with open(runtime.work / "out", "wb") as out:
             argv = ("exec", c.id, "/probe", "hold") if n % 2 else ("run", "--bundle", bundle.path, new_id())
-            process = runtime.spawn("--root", runtime.root, *argv, out=out, err=out)
+            process = runtime.spawn(*runtime.options, *argv, out=out, err=out)
         time.sleep(0.004 * n)
         process.send_signal(signal.SIGKILL)
         runtime.wait(process)

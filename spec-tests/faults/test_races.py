@@ -22,7 +22,7 @@ def test_parallel_creates_of_one_id(runtime, bundle):
     bundle.write()
     ident = new_id()
     with open(runtime.work / "out", "wb") as log:
-        argv = ("--root", runtime.root, "create", "--bundle", bundle.path, ident)
+        argv = (*runtime.options, "create", "--bundle", bundle.path, ident)
         processes = [runtime.spawn(*argv, out=log, err=log) for _ in range(8)]
         codes = [runtime.wait(p) for p in processes]
     assert codes.count(0) == 1
@@ -34,9 +34,7 @@ def test_parallel_creates_of_one_id(runtime, bundle):
 def test_parallel_starts(runtime, bundle):
     for _ in range(3):
         c = runtime.create(bundle.probe("append", "/ran", "x", "hold"))
-        processes = [
-            runtime.spawn("--root", runtime.root, "start", c.id, err=subprocess.DEVNULL) for _ in range(4)
-        ]
+        processes = [runtime.spawn(*runtime.options, "start", c.id, err=subprocess.DEVNULL) for _ in range(4)]
         codes = [runtime.wait(p, 5) for p in processes]
         assert codes.count(0) == 1, codes
         assert c.status == "running"
@@ -77,7 +75,7 @@ def test_sixty_four_commands_at_once_on_one_id(runtime, bundle):
     with open(runtime.work / "all", "w+") as log:
         processes = []
         for n in range(64):
-            processes.append(runtime.spawn("--root", runtime.root, *verbs[n % 8], out=log, err=log))
+            processes.append(runtime.spawn(*runtime.options, *verbs[n % 8], out=log, err=log))
             if n % 4 == 3:
                 victim = rnd.choice(processes)
                 time.sleep(rnd.random() * 0.02)
@@ -99,7 +97,7 @@ def test_exec_that_races_with_kill(runtime, bundle):
     for n in range(8):
         c = runtime.running(bundle.probe("hold"))
         with open(runtime.work / "out", "wb") as log:
-            argv = ("--root", runtime.root, "exec", c.id, "/probe", "hold")
+            argv = (*runtime.options, "exec", c.id, "/probe", "hold")
             processes = [runtime.spawn(*argv, out=log, err=log) for _ in range(3)]
             time.sleep(0.006 * n)
             runtime.cmd("kill", c.id, "KILL")
@@ -115,7 +113,7 @@ def test_start_that_races_with_the_end_of_its_process(runtime, bundle):
     for n in range(8):
         c = runtime.create(bundle.probe("hold"))
         pid = c.pid
-        process = runtime.spawn("--root", runtime.root, "start", c.id, err=subprocess.DEVNULL)
+        process = runtime.spawn(*runtime.options, "start", c.id, err=subprocess.DEVNULL)
         time.sleep(0.002 * n)
         runtime.cmd("kill", c.id, "KILL")
         code = runtime.wait(process, 8)

@@ -57,9 +57,7 @@ def test_no_pid_file_of_a_program_that_could_not_be_run(runtime, bundle):
     script.chmod(0o755)
     pid_file = runtime.work / "late.pid"
     bundle.args("/run.sh").write()
-    result = runtime.raw(
-        "--root", runtime.root, "run", "--pid-file", pid_file, "--bundle", bundle.path, new_id()
-    )
+    result = runtime.raw(*runtime.options, "run", "--pid-file", pid_file, "--bundle", bundle.path, new_id())
     assert result.code != 0
     assert not pid_file.exists()
 

@@ -183,6 +183,11 @@ class Runtime:
         self.globals: tuple[str, ...] = ()  # options before every command
         self.spawned: list[subprocess.Popen] = []
 
+    @property
+    def options(self) -> tuple[object, ...]:
+        """What stands before every command."""
+        return ("--root", self.root, *self.globals)
+
     def bundle(self) -> Bundle:
         """One more bundle."""
         where = self.work / f"b{next(self.calls)}"
@@ -241,7 +246,7 @@ class Runtime:
         return Result(list(process.args), code, *text, time.monotonic() - began)
 
     def cmd(self, *args: object, **how: object) -> Result:
-        return self.raw("--root", self.root, *self.globals, *args, **how)
+        return self.raw(*self.options, *args, **how)
 
     def ok(self, *args: object, **how: object) -> Result:
         result = self.cmd(*args, **how)

@@ -156,8 +156,7 @@ def test_null_device_of_the_host_keeps_its_owner_in_an_exec(runtime, bundle):
     c = runtime.running(bundle.probe("hold"))
     with open("/dev/null", "r+b") as null:
         process = runtime.spawn(
-            "--root",
-            runtime.root,
+            *runtime.options,
             "exec",
             "--user",
             "1234:1234",
