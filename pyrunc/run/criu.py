@@ -10,6 +10,7 @@ import _socket
 
 from pyrunc import _os as os
 from pyrunc.errors import HostError, OpError, StateError, strerror
+from pyrunc.run.hierarchy import give_back, unified
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class Criu:
         path = shutil.which("criu")
         if path is None:
             raise HostError("checkpoint and restore need criu(8): it is not in $PATH")
+        self.hierarchy = unified()
         self.sock, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         try:
             self.process = subprocess.Popen(  # noqa: S603  # what the administrator's $PATH holds
@@ -191,9 +193,10 @@ class Criu:
         return decode(data), int.from_bytes(ancillary[0][2][:4], "little") if ancillary else -1
 
     def close(self) -> None:
-        """Let it end, and wait for that."""
+        """Let it end, wait for that, and put right what it has changed for all of the host."""
         self.sock.close()
         self.process.wait()
+        give_back(self.hierarchy)
 
 
 def ask_once(kind: str, **parts: Value) -> dict[int, int | bytes]:

@@ -148,7 +148,9 @@ def commands(args: argparse.Namespace) -> str:
             lines.append(USER.format(tests=asked[name]))
         elif asked[name]:
             driver = "--driver systemd" if name == "VM_SYSTEMD" else ""
-            lines.append(f".venv/bin/pytest --junitxml=build/vm/{file} {driver} {asked[name]} | cat || status=$?")
+            lines.append(
+                f".venv/bin/pytest --junitxml=build/vm/{file} {driver} {asked[name]} | cat || status=$?"
+            )
     if soak:
         lines += [
             f".venv/bin/python bench/soak.py --runtime $RUNTIME {soak} {driver} || status=1"
