@@ -130,18 +130,23 @@ def test_pause_while_processes_are_made(runtime, bundle):
 # ---- ps ----
 
 
+def processes_file(container):
+    """cgroup.procs of the container, on v1 of the hierarchy that tells which processes are its own."""
+    return host.cgroup_of(container.pid, "pids" if "pids" in host.hierarchies() else "") / "cgroup.procs"
+
+
 def two_processes(runtime, bundle):
     c = runtime.running(bundle.args("/bin/sh", "-c", "sleep 1000 & exec sleep 1001"))
-    assert poll(lambda: len(host.cgroup_of(c.pid, "pids").joinpath("cgroup.procs").read_text().split()) == 2)
+    assert poll(lambda: len(processes_file(c).read_text().split()) == 2)
     return c
 
 
 def pids_of(container) -> list[int]:
-    return sorted(map(int, (host.cgroup_of(container.pid, "pids") / "cgroup.procs").read_text().split()))
+    return sorted(map(int, processes_file(container).read_text().split()))
 
 
 @req("CLI-PS-1")
-@pytest.mark.only_if("v1:pids", "tool:ps")
+@pytest.mark.only_if("tool:ps")
 def test_ps_table(runtime, bundle):
     c = two_processes(runtime, bundle)
     result = runtime.ok("ps", c.id)
@@ -153,7 +158,6 @@ def test_ps_table(runtime, bundle):
 
 
 @req("CLI-PS-2")
-@pytest.mark.only_if("v1:pids")
 @pytest.mark.parametrize("form", [["--format", "json"], ["-f", "json"], ["-format=json"]])
 def test_ps_json(runtime, bundle, form):
     c = two_processes(runtime, bundle)
@@ -163,12 +167,10 @@ def test_ps_json(runtime, bundle, form):
 
 
 @req("CLI-PS-2")
-@pytest.mark.only_if("v1:pids")
 def test_ps_sees_cgroups_below(runtime, bundle):
     c = two_processes(runtime, bundle)
-    for top in {
-        str(host.cgroup_of(c.pid, k)) for k in ("pids", "devices", "freezer") if k in host.hierarchies()
-    }:
+    names = [k for k in ("pids", "devices", "freezer") if k in host.hierarchies()] or [""]
+    for top in {str(host.cgroup_of(c.pid, name)) for name in names}:
         os.mkdir(f"{top}/below")
         (pathlib.Path(top) / "below/cgroup.procs").write_text(str(c.pid))
     assert c.pid in runtime.ok("ps", "--format", "json", c.id).json()
@@ -184,7 +186,7 @@ def test_ps_of_a_stopped_one(runtime, bundle):
 
 
 @req("CLI-PS-3")
-@pytest.mark.only_if("v1:pids", "tool:ps")
+@pytest.mark.only_if("tool:ps")
 def test_ps_options_are_those_of_ps(runtime, bundle):
     c = two_processes(runtime, bundle)
     header, *rows = runtime.ok("ps", c.id, "-e", "-x").out.splitlines()
@@ -196,7 +198,7 @@ def test_ps_options_are_those_of_ps(runtime, bundle):
 
 
 @req("CLI-PS-3")
-@pytest.mark.only_if("v1:pids", "tool:ps")
+@pytest.mark.only_if("tool:ps")
 def test_ps_finds_the_column_by_its_header(runtime, bundle):
     c = two_processes(runtime, bundle)
     header, *rows = runtime.ok("ps", c.id, "-eo", "ppid,pid,comm").out.splitlines()
@@ -506,7 +508,7 @@ def test_kill_and_delete_by_expression(runtime, bundle):
 @pytest.mark.parametrize("force", [[], ["--force"]], ids=["stopped", "force"])
 def test_delete_ends_what_the_first_process_has_left_behind(runtime, bundle, force):
     c = runtime.running(bundle.drop_ns("pid").args("/bin/sh", "-c", "sleep 1000 & exec sleep 1001"))
-    assert poll(lambda: len(host.cgroup_of(c.pid, "pids").joinpath("cgroup.procs").read_text().split()) == 2)
+    assert poll(lambda: len(processes_file(c).read_text().split()) == 2)
     first = c.pid
     other = next(pid for pid in pids_of(c) if pid != first)
     os.kill(first, signal.SIGKILL)
