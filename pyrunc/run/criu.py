@@ -194,8 +194,11 @@ class Criu:
 
     def close(self) -> None:
         """Let it end, wait for that, and put right what it has changed for all of the host."""
-        self.sock.close()
+        self.sock.shutdown(
+            _socket.SHUT_WR
+        )  # the end of what we ask; a close would be an error that criu tells the user
         self.process.wait()
+        self.sock.close()
         give_back(self.hierarchy)
 
 
