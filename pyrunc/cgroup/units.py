@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 AT = "linux.cgroupsPath"
 FORM = 'expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got "{}" instead'
 PREFIX = "pyrunc"
+IN_NAMES = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz:-_.\\")
+"""What the name of a unit may hold (systemd.unit(5))."""
 UNLIMITED = 2**64 - 1
 PERCENT = 10000
 """systemd keeps a CPU quota in steps of 10 ms a second, a percent of a CPU."""
@@ -37,7 +39,7 @@ def parse_place(cgroups_path: str | None, container: str, *, user: bool) -> tupl
     """Return slice and unit for `linux.cgroupsPath`, "slice:prefix:name" or nothing. Raises SpecError (CG-7)."""
     default = "user.slice" if user else "system.slice"
     if not cgroups_path:
-        return default, f"{PREFIX}-{container}.scope"
+        return default, _scope(PREFIX, container)
     parts = cgroups_path.split(":")
     if len(parts) != 3 or not parts[2]:
         raise SpecError([Fault(AT, FORM.format(cgroups_path))])
@@ -46,7 +48,15 @@ def parse_place(cgroups_path: str | None, container: str, *, user: bool) -> tupl
         raise SpecError([Fault(AT, f'"{cgroups_path}": a container is a scope, whose name has no slash')])
     parent = "-.slice" if parent == "-" else parent or default
     expand_slice(parent)
-    return parent, f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
+    return parent, _scope(prefix, name)
+
+
+def _scope(prefix: str, name: str) -> str:
+    """Return the name of the unit; what it cannot hold (an id may have a +) is escaped as by systemd-escape(1)."""
+    plain = f"{prefix}-{name}" if prefix else name
+    if not IN_NAMES.issuperset(plain):
+        plain = "".join([c if c in IN_NAMES else "".join(f"\\x{b:02x}" for b in c.encode()) for c in plain])
+    return f"{plain}.scope"
 
 
 def expand_slice(name: str) -> str:
