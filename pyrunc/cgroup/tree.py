@@ -23,6 +23,8 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 MAGICS = frozenset({CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC})
 BUSY = frozenset({EBUSY, ENOTEMPTY, EEXIST})
+GONE = frozenset({ENOENT, ENODEV})
+"""What a cgroup answers that was removed while we hold it open: systemd does that when a scope's last process has ended."""
 REMOVE_TRIES = 12
 """With pauses that double from a millisecond: two seconds in all."""
 FIRST_PAUSE = 0.001
@@ -132,7 +134,7 @@ def pids_below(fd: int) -> list[int]:
         pids = pids_in(fd)
         children = children_of(fd)
     except OSError as error:
-        if error.errno in {ENOENT, ENODEV}:  # removed while it was being read
+        if error.errno in GONE:  # removed while it was being read
             return []
         raise
     for name in children:
@@ -184,6 +186,8 @@ def _remove_below(fd: int, name: str) -> bool:
         for child in children:
             _remove_below(here, child)
             _try_rmdir(child, here)
+    except FileNotFoundError:
+        return True  # systemd was quicker
     finally:
         os.close(here)
     return bool(children)

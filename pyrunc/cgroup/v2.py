@@ -17,6 +17,7 @@ from pyrunc.cgroup.manager import (
     Place,
     refusal,
 )
+from pyrunc.cgroup.tree import GONE
 from pyrunc.errors import HostError, OpError
 
 TYPE_CHECKING = False
@@ -152,7 +153,12 @@ class ManagerV2(Manager):
         """Tell whether the cgroup has been told to freeze."""
         if not self.places or not self.exists(self.places[0]):
             return False
-        return tree.read_at(self.fd_of(self.places[0]), "cgroup.freeze").strip() == "1"
+        try:
+            return tree.read_at(self.fd_of(self.places[0]), "cgroup.freeze").strip() == "1"
+        except OSError as error:
+            if error.errno in GONE:
+                return False
+            raise
 
     def freeze(self) -> None:
         """Stop every process, and wait until they stand. Raises OpError."""
@@ -179,6 +185,8 @@ class ManagerV2(Manager):
             try:
                 tree.write_at(self.fd_of(self.places[0]), "cgroup.freeze", "0")
             except OSError as error:
+                if error.errno in GONE:
+                    return
                 raise OpError(f"thaw {self.places[0].path}", error.errno or EINVAL) from None
 
     def kill(self, signal: int) -> None:
@@ -188,7 +196,7 @@ class ManagerV2(Manager):
             try:
                 return tree.write_at(self.fd_of(self.places[0]), "cgroup.kill", "1")
             except OSError as error:
-                if error.errno not in {EOPNOTSUPP, ENOENT}:  # a threaded cgroup cannot be killed as a whole
+                if error.errno not in {EOPNOTSUPP, *GONE}:  # a threaded cgroup cannot be killed as a whole
                     raise OpError(
                         "unable to kill all processes: write cgroup.kill", error.errno or EINVAL
                     ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -317,6 +318,19 @@ def test_pause_and_thaw(fake: Fake) -> None:
     assert manager.frozen()
     manager.thaw()
     assert fake.read("a/cgroup.freeze") == "0"
+
+
+def test_a_cgroup_that_systemd_removes_meanwhile(fake: Fake) -> None:
+    """With a scope that is so as soon as its last process has ended, while `delete` goes on."""
+    manager = fake.open(path="/a")
+    manager.create()
+    assert manager.exists(manager.places[0])
+    shutil.rmtree(fake.path / "a")
+
+    assert not manager.frozen()
+    manager.thaw()
+    manager.kill(signal.SIGKILL)
+    assert manager.pids() == []
 
 
 def test_what_does_not_freeze_is_let_go(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
