@@ -52,6 +52,7 @@ def test_idmap_without_mappings_and_user_namespace(runtime, bundle, vol, option)
 
 @req("MO-12", "MO-15", "MO-16")
 @pytest.mark.parametrize("option", ["idmap", "ridmap"])
+@pytest.mark.only_if("idmap")
 def test_ids_of_a_mount_are_mapped(runtime, bundle, vol, option):
     """An id without a mapping is nobody's."""
     bind(bundle, "/data", vol, "rbind", option, maps=ONE)
@@ -63,12 +64,14 @@ def test_ids_of_a_mount_are_mapped(runtime, bundle, vol, option):
 
 
 @req("MO-12", "MO-15")
+@pytest.mark.only_if("idmap")
 def test_users_and_groups_have_their_own_mappings(runtime, bundle, vol):
     bundle.mount("/data", None, vol, ["bind", "idmap"], uidMappings=ONE, gidMappings=OTHER)
     assert owners(runtime, bundle, "/data/of3") == [(1003, 2003)]
 
 
 @req("MO-12", "MO-14")
+@pytest.mark.only_if("idmap")
 def test_mappings_without_the_option(runtime, bundle, vol):
     """The option belongs beside them, but what was given may not be passed over."""
     bind(bundle, "/data", vol, "bind", maps=ONE)
@@ -76,6 +79,7 @@ def test_mappings_without_the_option(runtime, bundle, vol):
 
 
 @req("MO-12", "MO-15")
+@pytest.mark.only_if("idmap")
 def test_what_is_written_goes_back_through_the_mapping(runtime, bundle, vol):
     """A user of the mapping makes files of the other side's id; root is not in it and cannot make any."""
     bind(bundle, "/data", vol, "bind", "idmap", maps=ONE)
@@ -89,6 +93,7 @@ def test_what_is_written_goes_back_through_the_mapping(runtime, bundle, vol):
 
 
 @req("MO-15")
+@pytest.mark.only_if("idmap")
 def test_two_mappings_of_one_source(runtime, bundle, vol):
     bind(bundle, "/a", vol, "bind", "idmap", maps=ONE)
     bind(bundle, "/b", vol, "bind", "idmap", maps=OTHER)
@@ -99,6 +104,7 @@ def test_two_mappings_of_one_source(runtime, bundle, vol):
 
 
 @req("MO-15")
+@pytest.mark.only_if("idmap")
 def test_a_file_is_mapped(runtime, bundle, vol):
     bind(bundle, "/data", vol / "of3", "bind", "idmap", maps=ONE)
     assert owners(runtime, bundle, "/data") == [(1003, 1003)]
@@ -106,7 +112,7 @@ def test_a_file_is_mapped(runtime, bundle, vol):
 
 @req("MO-15", "MO-19")
 @pytest.mark.parametrize(("option", "below"), [("idmap", 3), ("ridmap", 1003)])
-@pytest.mark.only_if("kernel:6.3")
+@pytest.mark.only_if("idmap")
 def test_ridmap_reaches_what_is_mounted_below(runtime, bundle, option, below):
     """The tree is two tmpfs, which have id-mapped mounts since Linux 6.3."""
     source = runtime.work / "src"
@@ -126,6 +132,7 @@ def test_ridmap_reaches_what_is_mounted_below(runtime, bundle, option, below):
 
 
 @req("MO-15")
+@pytest.mark.only_if("idmap")
 def test_attributes_beside_the_mapping(runtime, bundle, vol):
     os.chmod(vol / "of3", 0o666)
     bind(bundle, "/data", vol, "bind", "idmap", "ro", "nosuid", "noexec", maps=ONE)
@@ -136,6 +143,7 @@ def test_attributes_beside_the_mapping(runtime, bundle, vol):
 
 
 @req("MO-15")
+@pytest.mark.only_if("idmap")
 def test_the_host_sees_nothing_of_it(runtime, bundle, vol):
     bind(bundle, "/data", vol, "bind", "idmap", maps=ONE)
     runtime.report(bundle)
@@ -147,6 +155,7 @@ def test_the_host_sees_nothing_of_it(runtime, bundle, vol):
 
 @req("MO-17", "MO-15")
 @pytest.mark.parametrize("option", ["idmap", "ridmap"])
+@pytest.mark.only_if("idmap")
 def test_the_mappings_of_the_user_namespace(runtime, bundle, vol, option):
     """What is 3 on the disk is 3 in the container, for reading and for writing."""
     bind(bundle.userns(), "/data", vol, "bind", option)
@@ -157,6 +166,7 @@ def test_the_mappings_of_the_user_namespace(runtime, bundle, vol, option):
 
 
 @req("MO-15", "MO-17")
+@pytest.mark.only_if("idmap")
 def test_mappings_of_a_mount_in_a_user_namespace(runtime, bundle, vol):
     """The mount's own mapping leads to ids of the host, which the container sees through its namespace."""
     bundle.userns()
@@ -171,6 +181,7 @@ def test_mappings_of_a_mount_in_a_user_namespace(runtime, bundle, vol):
 
 
 @req("MO-17", "NS-2")
+@pytest.mark.only_if("idmap")
 def test_the_mappings_of_a_joined_user_namespace(runtime, bundle, vol):
     bundle.userns()
     holder = subprocess.Popen(["unshare", "--user", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -189,6 +200,7 @@ def test_the_mappings_of_a_joined_user_namespace(runtime, bundle, vol):
 
 @req("MO-4", "NS-2")
 @pytest.mark.parametrize("idmap", [(), ("idmap",)], ids=["plain", "idmap"])
+@pytest.mark.only_if("idmap")
 def test_a_source_that_the_container_cannot_reach(runtime, bundle, vol, idmap):
     """A directory of root's alone on the way to it is the caller's business, not the container's."""
     closed = runtime.work / "closed"

@@ -114,6 +114,7 @@ def test_a_path_that_changes_all_the_time(runtime, bundle):
 
 
 @req("CLI-CRUN-5")
+@pytest.mark.only_if("idmap")
 def test_in_a_user_namespace(runtime, bundle, data):
     if runtime.raw("help", "mounts").out.count("mounts") == 0:
         pytest.skip("needs a runtime with mounts")

@@ -63,6 +63,7 @@ def subordinate_ids(where, line):
 
 
 @req("CLI-ROOTLESS-1")
+@pytest.mark.only_if("cgroupfs")
 def test_an_ordinary_user(runtime, mine):
     """One id is all that the user may map; groups cannot be set, and devices are the host's."""
     result = run(
@@ -74,6 +75,7 @@ def test_an_ordinary_user(runtime, mine):
 
 
 @req("CLI-ROOTLESS-1", "CLI-SPEC-2", "CLI-SPEC-3")
+@pytest.mark.only_if("cgroupfs")
 def test_what_spec_writes_for_an_ordinary_user(runtime, mine):
     os.chown(mine.path, USER, USER)
     assert runtime.raw("spec", "--rootless", prefix=AS_USER, cwd=mine.path).code == 0
@@ -84,6 +86,7 @@ def test_what_spec_writes_for_an_ordinary_user(runtime, mine):
 
 @req("CLI-ROOTLESS-2")
 @pytest.mark.only_if("tool:newuidmap", "file:/etc/subuid", "file:/etc/subgid")
+@pytest.mark.only_if("cgroupfs")
 def test_more_ids_of_an_ordinary_user(runtime, mine):
     more = [*OWN, {"containerID": 1, "hostID": 100000, "size": 100}]
     mine.set("linux.uidMappings", more).set("linux.gidMappings", more)
@@ -96,6 +99,7 @@ def test_more_ids_of_an_ordinary_user(runtime, mine):
 
 
 @req("CLI-ROOTLESS-3")
+@pytest.mark.only_if("cgroupfs")
 def test_limits_without_delegation(runtime, mine):
     """Nothing was delegated: a limit that cannot be set is an error that speaks of cgroups."""
     refused = run(runtime, mine.set("linux.resources", {"memory": {"limit": 1 << 26}}), *AS_USER)
@@ -111,6 +115,7 @@ def test_an_ordinary_user_needs_a_user_namespace(runtime, mine):
 
 
 @req("CLI-NESTED-1")
+@pytest.mark.only_if("cgroupfs")
 def test_root_of_a_user_namespace(runtime, mine):
     """`unshare -Ur` denies setgroups for good; a container needs no user namespace of its own there."""
     mine.drop_ns("user").set("linux.uidMappings", Unset).set("linux.gidMappings", Unset)
@@ -129,6 +134,7 @@ def test_where_root_of_a_user_namespace_keeps_containers(runtime, mine):
 
 
 @req("CLI-NESTED-2")
+@pytest.mark.only_if("cgroupfs")
 def test_a_user_namespace_in_a_user_namespace(runtime, mine):
     one = [{"containerID": 0, "hostID": 0, "size": 1}]
     mine.set("linux.uidMappings", one).set("linux.gidMappings", one)
