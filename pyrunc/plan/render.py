@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from sys import byteorder
 
-from pyrunc.log import escape
 from pyrunc.plan.kernel import AT_RECURSIVE
 from pyrunc.plan.names import TABLES, VALUES
 from pyrunc.plan.ops import SLOT_CWD, SLOT_NONE, signatures
@@ -36,7 +35,7 @@ def render(plan: Plan) -> str:
         head.append(_aligned(f"KEEP 3..{plan.preserve + 2}", "--preserve-fds"))
     lines = [*head, *(_aligned(operation(op), op.at) for op in plan.ops)]
     return "".join(
-        f"{line}\n" for line in [*lines, *(f"# warning: {escape(text)}" for text in plan.warnings)]
+        f"{line}\n" for line in [*lines, *(f"# warning: {_printable(text)}" for text in plan.warnings)]
     )
 
 
@@ -166,11 +165,14 @@ def _slot(value: object) -> str:
     return {SLOT_NONE: "", SLOT_CWD: "cwd"}.get(number, f"s{number}")
 
 
+def _printable(text: str) -> str:
+    """Return a text that cannot act on a terminal."""
+    return "".join([c if c.isprintable() else repr(c)[1:-1] for c in text])
+
+
 def _quoted(value: object) -> str:
     text = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    escaped = "".join(
-        c if c.isprintable() and c not in '"\\' else repr(c)[1:-1].replace('"', '\\"') for c in text
-    )
+    escaped = _printable(text.replace("\\", "\\\\").replace('"', '\\"'))
     return f'"{escaped}"'
 
 
