@@ -365,12 +365,16 @@ class Runtime:
             for top in tops:
                 remove_cgroup(f"{top}/{PREFIX}{path.partition('/')[0]}")
 
-    def clean_containers(self) -> None:
-        """The youngest first: it may live in the pid namespace of an older one, which cannot end before it."""
+    def clean_containers(self) -> dict[str, str]:
+        """The youngest first: it may live in the pid namespace of an older one, which cannot end before it. Return what was said."""
+        said = {}
         for ident in sorted(self.states(), key=lambda i: (len(i), i), reverse=True):
-            with contextlib.suppress(AssertionError):
-                self.cmd("delete", "--force", ident, timeout=10)
+            try:
+                said[ident] = self.cmd("delete", "--force", ident, timeout=10).said.strip()
+            except AssertionError as late:
+                said[ident] = str(late)
             orphans()
+        return said
 
     def remove_cgroups(self, name: str) -> None:
         self.clean_containers()
@@ -383,7 +387,7 @@ class Runtime:
             if process.poll() is None:
                 process.kill()
                 self.wait(process)
-        self.clean_containers()
+        said = self.clean_containers()
         poll(lambda: not orphans() and not host.cgroup_dirs(PREFIX), 0.3)
         complaints = [f"process {pid} ({cmd.strip()})" for pid, cmd in orphans().items()]
         for pid in orphans():
@@ -392,7 +396,7 @@ class Runtime:
         for place in sorted(host.cgroup_dirs(PREFIX), key=len, reverse=True):
             complaints.append(f"cgroup {place}")
             remove_cgroup(place)
-        complaints += [f"state {name}" for name in self.states()]
+        complaints += [f"state {name} ({said.get(name, '')})" for name in self.states()]
         return complaints
 
 
