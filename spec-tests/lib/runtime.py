@@ -366,7 +366,7 @@ class Runtime:
                 remove_cgroup(f"{top}/{PREFIX}{path.partition('/')[0]}")
 
     def clean_containers(self) -> dict[str, str]:
-        """The youngest first: it may live in the pid namespace of an older one, which cannot end before it. Return what was said."""
+        """Return what was said. The youngest first: it may live in the pid namespace of an older one, which cannot end before."""
         said = {}
         for ident in sorted(self.states(), key=lambda i: (len(i), i), reverse=True):
             try:
