@@ -366,7 +366,7 @@ class Runtime:
                 remove_cgroup(f"{top}/{PREFIX}{path.partition('/')[0]}")
 
     def clean_containers(self) -> dict[str, str]:
-        """Return what was said. The youngest goes first: in the pid namespace of an older one it would keep that from ending."""
+        """Return what was said. The youngest goes first; in the pid namespace of an older one it keeps that from ending."""
         said = {}
         for ident in sorted(self.states(), key=lambda i: (len(i), i), reverse=True):
             try:
