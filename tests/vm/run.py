@@ -40,7 +40,7 @@ CHOSEN_SPEC = """
     test_apparmor.py security/test_containment.py
 """
 CHOSEN_SYSTEMD = "spec-tests/test_lifecycle.py"
-CHOSEN_USER = "spec-tests/test_lifecycle.py spec-tests/test_exec.py spec-tests/test_devices.py"
+CHOSEN_USER = "spec-tests/test_lifecycle.py"
 # the rest with --full: sessions of users, and the comparison of resources, take a quarter of an hour by themselves
 SOAK = {
     False: "--runs 60 --parallel 20 --waves 1 --kills 5",
