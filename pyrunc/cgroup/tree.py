@@ -24,7 +24,8 @@ HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 MAGICS = frozenset({CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC})
 BUSY = frozenset({EBUSY, ENOTEMPTY, EEXIST})
 GONE = frozenset({ENOENT, ENODEV})
-"""What a cgroup answers that was removed while we hold it open: systemd does that when a scope's last process has ended."""
+"""What a cgroup answers that others have removed or are removing (kernfs): systemd does that when a scope's last process has
+ended."""
 REMOVE_TRIES = 12
 """With pauses that double from a millisecond: two seconds in all."""
 FIRST_PAUSE = 0.001
@@ -163,9 +164,9 @@ def remove_at(fd: int, name: str, tries: int = REMOVE_TRIES) -> None:
     for attempt in range(1, tries + 1):
         try:
             os.rmdir(name, dir_fd=fd)
-        except FileNotFoundError:
-            return
         except OSError as error:
+            if error.errno in GONE:
+                return
             if error.errno not in BUSY or attempt == tries:
                 raise
         else:
@@ -197,7 +198,7 @@ def _try_rmdir(name: str, fd: int) -> None:
     try:
         os.rmdir(name, dir_fd=fd)
     except OSError as error:
-        if error.errno != ENOENT and error.errno not in BUSY:  # the outer loop comes back to what is busy
+        if error.errno not in GONE and error.errno not in BUSY:  # the outer loop comes back to what is busy
             raise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -331,6 +332,20 @@ def test_a_cgroup_that_systemd_removes_meanwhile(fake: Fake) -> None:
     manager.thaw()
     manager.kill(signal.SIGKILL)
     assert manager.pids() == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ENODEV])
+def test_a_cgroup_that_systemd_removes_at_the_same_moment(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    manager = fake.open(path="/a")
+    manager.create()
+
+    def rmdir(*_args: object, **_more: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("pyrunc.cgroup.tree.os.rmdir", rmdir)
+    manager.delete()
 
 
 def test_what_does_not_freeze_is_let_go(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
