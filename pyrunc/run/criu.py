@@ -194,9 +194,8 @@ class Criu:
 
     def close(self) -> None:
         """Let it end, wait for that, and put right what it has changed for all of the host."""
-        self.sock.shutdown(
-            _socket.SHUT_WR
-        )  # the end of what we ask; a close would be an error that criu tells the user
+        # the end of what we ask; of a close criu would tell the user as of an error
+        self.sock.shutdown(_socket.SHUT_WR)
         self.process.wait()
         self.sock.close()
         give_back(self.hierarchy)
