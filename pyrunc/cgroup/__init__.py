@@ -79,8 +79,7 @@ def _open_v2(spec: Spec, places: list[Place], *, lenient: bool, unprivileged: bo
     manager.unprivileged = unprivileged
     manager.wanted = tuple(sorted(wanted))
     manager.warnings += ignored(spec.linux.resources)
-    if not unprivileged:
-        manager.owner = _owner(spec)
+    manager.owner = _owner(spec)
     return manager
 
 
@@ -90,13 +89,13 @@ def _open_systemd(layout: CgroupLayout, spec: Spec, name: str, *, user: bool) ->
 
     manager = open_scope(layout, spec, name, user=user)
     manager.warnings += ignored(spec.linux.resources)
-    if not user:
-        manager.owner = _owner(spec)
+    manager.owner = _owner(spec)
     return manager
 
 
 def _owner(spec: Spec) -> int | None:
-    if not any(mount.source == "cgroup" for mount in spec.mounts):
+    """Return the user to give the cgroup to; None where nobody asks for one, or where the caller may give nothing away."""
+    if os.geteuid() or not any(mount.source == "cgroup" for mount in spec.mounts):
         return None
     from pyrunc.cgroup.owner import owner_of
 

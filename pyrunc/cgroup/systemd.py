@@ -137,18 +137,12 @@ class ManagerSystemd(ManagerV2):
             try:
                 tree.write_at(fd, "cgroup.procs", str(pid))
                 enable(scope, ".")
-                self._give_below(fd)
+                self._give(fd)
+                self.owner = None  # the scope above it stays systemd's
             finally:
                 os.close(fd)
         except OSError as error:
             raise refusal(f"{JOIN}: {path}", error) from None
-
-    def _give_below(self, fd: int) -> None:
-        if self.owner is not None:
-            from pyrunc.cgroup.owner import give
-
-            give(fd, self.owner)
-            self.owner = None  # the scope above it stays systemd's
 
     def _join_later(self, pid: int) -> None:
         try:

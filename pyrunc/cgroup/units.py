@@ -55,7 +55,8 @@ def _scope(prefix: str, name: str) -> str:
     """Return the name of the unit; what it cannot hold (an id may have a +) is escaped as by systemd-escape(1)."""
     plain = f"{prefix}-{name}" if prefix else name
     if not IN_NAMES.issuperset(plain):
-        plain = "".join([c if c in IN_NAMES else "".join(f"\\x{b:02x}" for b in c.encode()) for c in plain])
+        raw = plain.encode("utf-8", "surrogateescape")
+        plain = "".join([chr(byte) if chr(byte) in IN_NAMES else f"\\x{byte:02x}" for byte in raw])
     return f"{plain}.scope"
 
 

@@ -67,10 +67,21 @@ class ManagerV2(Manager):
             tree.write_at(mount, f"{rel}/cgroup.type", "threaded")
 
     def _prepare(self) -> None:
-        if self.owner is not None and self.places:
-            from pyrunc.cgroup.owner import give
+        if self.places:
+            self._give(self.fd_of(self.places[0]))
 
-            give(self.fd_of(self.places[0]), self.owner)
+    def _give(self, cgroup: int) -> None:
+        """Let the container's user own an open cgroup. Raises OpError."""
+        if self.owner is None:
+            return
+        from pyrunc.cgroup.owner import give
+
+        try:
+            give(cgroup, self.owner)
+        except OSError as error:
+            # root of a user namespace may give away only what belongs to a user of that
+            if not (self.unprivileged and error.errno in FORBIDDEN):
+                raise refusal(f"{JOIN}: chown {self.places[0].path} to {self.owner}", error) from None
 
     def _drop_or_raise(self, place: Place, verb: str, error: OSError) -> None:
         if self.lenient and error.errno in FORBIDDEN and self.wanted:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pyrunc.cgroup import owner
+from pyrunc.cgroup import open_manager, owner
+from pyrunc.cgroup.v2 import ManagerV2
+from pyrunc.errors import OpError
+from pyrunc.host import CGROUP2_SUPER_MAGIC
 from pyrunc.spec.model import IDMapping, Linux, Mount, Namespace, Spec
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from conftest import Fake
 
 CGROUPS = Mount(
     destination="/sys/fs//cgroup/", source="cgroup", type="cgroup", options=("nosuid",), at="mounts[0]"
@@ -73,3 +79,39 @@ def test_the_kernels_list(tmp_path: Path) -> None:
 
     assert owner._delegated(str(tmp_path / "delegate")) == ("cgroup.procs", "memory.reclaim")
     assert owner._delegated(str(tmp_path / "none")) == owner.WITHOUT_LIST
+
+
+@pytest.mark.parametrize(
+    ("euid", "in_userns", "uid"),
+    [(0, False, 1000), (0, True, 1000), (1000, False, None)],
+    ids=["root", "root of a user namespace", "an ordinary user"],
+)
+def test_who_can_give(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, euid: int, in_userns: bool, uid: int | None
+) -> None:
+    monkeypatch.setattr("pyrunc.cgroup.os.geteuid", lambda: euid)
+
+    manager = open_manager(fake.layout, spec("user", "cgroup"), "c1", rootless=euid != 0, in_userns=in_userns)
+
+    assert isinstance(manager, ManagerV2)
+    assert manager.owner == uid
+
+
+@pytest.mark.parametrize("in_userns", [False, True])
+def test_a_cgroup_that_is_not_to_give(fake: Fake, monkeypatch: pytest.MonkeyPatch, in_userns: bool) -> None:
+    """Above a user namespace it may belong to an id that is not mapped: the container goes without; real root is told."""
+
+    def refuse(_cgroup: int, _uid: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(owner, "give", refuse)
+    monkeypatch.setattr("pyrunc.cgroup.os.geteuid", lambda: 0)
+    manager = open_manager(
+        fake.layout,
+        spec("user", "cgroup"),
+        "c1",
+        in_userns=in_userns,
+        magic_of=lambda _fd: CGROUP2_SUPER_MAGIC,
+    )
+    with nullcontext() if in_userns else pytest.raises(OpError, match=r"chown .*: operation not permitted"):
+        manager.create()

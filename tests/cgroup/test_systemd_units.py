@@ -38,6 +38,7 @@ PATH = "/sys/fs/cgroup/system.slice/pyrunc-x.scope"
         ("-:docker:xyz", False, ("-.slice", "docker-xyz.scope")),
         ("a.slice::xyz", False, ("a.slice", "xyz.scope")),
         ("a.slice:p:x+y é", False, ("a.slice", "p-x\\x2by\\x20\\xc3\\xa9.scope")),
+        ("a.slice:p:x\udced", False, ("a.slice", "p-x\\xed.scope")),
     ],
 )
 def test_places(path: str | None, user: bool, expected: tuple[str, str]) -> None:

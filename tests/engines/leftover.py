@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -24,19 +25,30 @@ ENGINES_OWN = {"dockerd", "containerd", "ps", "containerd-shim-runc-v2"}
 
 def states(user: User) -> set[str]:
     """List the ids that the runtime knows below the engine's root."""
-    runtime = user.engine.runtimes[user.runtime]
     root = STATES[user.engine.name]
     found = set(user.box("ls", root).out.split())  # the engine makes it with its first container
-    assert not found or user.box(runtime, "--root", root, "list", "--quiet").code == 0, (
-        "what is there can be listed"
-    )
+    if found:
+        listed(user, "--quiet")
     return found
+
+
+def running(user: User) -> set[str]:
+    """List the processes of the containers that the runtime calls running, by their numbers in the box."""
+    rows = json.loads(listed(user, "--format", "json")) or []
+    return {str(row["pid"]) for row in rows if row["status"] == "running"}
+
+
+def listed(user: User, *words: str) -> str:
+    runtime, root = user.engine.runtimes[user.runtime], STATES[user.engine.name]
+    done = user.box(runtime, "--root", root, "list", *words)
+    assert done.code == 0, f"what is there can be listed: {done.err}"
+    return done.out
 
 
 def look(user: User) -> dict[str, set[str]]:
     """Return all that a container could have left, by kind."""
-    listed = [line.split(None, 1) for line in user.box("ps", "-eo", "pid=,args=").out.splitlines()]
-    processes = {" ".join(row) for row in listed if os.path.basename(row[1].split()[0]) not in ENGINES_OWN}
+    lines = [line.split(None, 1) for line in user.box("ps", "-eo", "pid=,args=").out.splitlines()]
+    processes = {" ".join(row) for row in lines if os.path.basename(row[1].split()[0]) not in ENGINES_OWN}
     mounts = {line.split()[4] for line in user.box("cat", "/proc/1/mountinfo").out.splitlines()}
     cgroups = set(container_cgroups(user.box.parent))
     return {"processes": processes, "mounts": mounts, "cgroups": cgroups, "states": states(user)}

@@ -9,7 +9,7 @@ import time
 import images
 import pytest
 from day import action, until
-from leftover import Killer, delete_forgotten, left, look, shims
+from leftover import Killer, delete_forgotten, left, look, running, shims
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
 
@@ -130,7 +130,14 @@ def note(user, text):
 
 
 def disagreement(user):
-    """Compare what the engine calls running with what runs; what is not the same."""
-    said = [name for name, state in known(user).items() if state == "RUNNING"]
-    runs = [row for row in look(user)["processes"] if row.endswith(" sleep 1000")]
-    return [] if len(said) == len(runs) else [said, runs]
+    """Compare what the engine calls running, and what the runtime does, with what runs; what is not the same.
+
+    dockerd that dies between the start of a container and its note of that calls it created from then on, whatever the
+    runtime is: containerd and the runtime know better.
+    """
+    states = known(user)
+    said = [name for name, state in states.items() if state == "RUNNING"]
+    unsure = [name for name, state in states.items() if state == "CREATED" and user.engine.name == "docker"]
+    runs = {row.split()[0] for row in look(user)["processes"] if row.endswith(" sleep 1000")}
+    same = running(user) == runs and len(said) <= len(runs) <= len(said + unsure)
+    return [] if same else [states, running(user), runs]
