@@ -196,6 +196,40 @@ def test_what_is_delegated(runtime, bundle, driver):
     assert place.stat().st_uid == 100000
 
 
+@req("CLI-CRUN-7")
+@pytest.mark.only_if("ns:cgroup")
+def test_a_cgroup_to_delegate(runtime, bundle, driver):
+    """The limits are above it, where the container can see them and not change them; it goes with the container."""
+    bundle.set("annotations", {"run.oci.delegate-cgroup": "inside"}).userns().ns("cgroup")
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", ["nosuid", "noexec", "nodev", "ro"])
+    bundle.set("linux.resources.pids", {"limit": 77})
+    c = runtime.create(bundle.args("/bin/sleep", "1000"))
+    place = place_of(c)
+    top = place.parent
+    assert place.name == "inside"
+    assert ((top / "pids.max").read_text(), (place / "pids.max").read_text()) == ("77\n", "max\n")
+    assert (top.stat().st_uid, place.stat().st_uid, (place / "cgroup.procs").stat().st_uid) == (
+        0,
+        100000,
+        100000,
+    )
+    runtime.ok("start", c.id)
+    seen = runtime.ok("exec", c.id, "/bin/cat", "/proc/self/cgroup", "/sys/fs/cgroup/pids.max").out
+    assert seen == "0::/inside\n77\n"
+    runtime.ok("pause", c.id)
+    runtime.ok("resume", c.id)
+    runtime.ok("delete", "--force", c.id)
+    assert not top.exists()
+
+
+@req("CLI-CRUN-7")
+def test_a_cgroup_to_delegate_that_is_none(runtime, bundle, driver):
+    for name in ("../x", "..", "a/b"):
+        runtime.refuses(
+            bundle.set("annotations", {"run.oci.delegate-cgroup": name}), "run.oci.delegate-cgroup"
+        )
+
+
 @req("CG-3", "NS-6")
 @pytest.mark.only_if("ns:cgroup")
 def test_the_cgroup_namespace_begins_at_the_containers_cgroup(runtime, bundle, driver):

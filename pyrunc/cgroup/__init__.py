@@ -38,21 +38,29 @@ def open_manager(
     Raises SpecError for a path or resources that no such host can have, HostError where pyrunc cannot.
     """
     if systemd:
-        return _open_systemd(layout, spec, name, user=os.geteuid() != 0 or in_userns)
+        manager = _open_systemd(layout, spec, name, user=os.geteuid() != 0 or in_userns)
+    else:
+        manager = _open_files(layout, spec, name, unprivileged=rootless or in_userns)
+        if magic_of is not None:
+            manager.magic_of = magic_of
+    if "run.oci.delegate-cgroup" in spec.annotations:
+        from pyrunc.cgroup.below import check_delegate
+
+        check_delegate(manager, spec.annotations)
+    return manager
+
+
+def _open_files(layout: CgroupLayout, spec: Spec, name: str, *, unprivileged: bool) -> Manager:
     from pyrunc.cgroup.manager import Place
     from pyrunc.cgroup.paths import join, locate
 
     linux = spec.linux
-    unprivileged = rootless or in_userns
     places = [
         Place(hierarchy.controllers, join(hierarchy.mountpoint, rel), hierarchy.mountpoint, rel)
         for hierarchy, rel in locate(layout, linux.cgroups_path, name)
     ]
     make = _open_v2 if layout.mode == "v2" else _open_v1
-    manager = make(spec, places, lenient=unprivileged and not linux.cgroups_path, unprivileged=unprivileged)
-    if magic_of is not None:
-        manager.magic_of = magic_of
-    return manager
+    return make(spec, places, lenient=unprivileged and not linux.cgroups_path, unprivileged=unprivileged)
 
 
 def _open_v1(spec: Spec, places: list[Place], *, lenient: bool, unprivileged: bool) -> Manager:

@@ -27,21 +27,22 @@ def owner_of(spec: Spec) -> int | None:
     )
     if not (writable and any(space.type == "cgroup" and not space.path for space in spec.linux.namespaces)):
         return None
-    return _on_host(spec.linux, spec.process.user.uid if spec.process else 0)
+    return on_host(spec.linux, spec.process.user.uid if spec.process else 0)
 
 
 def _clean(path: str) -> str:
     return "/" + "/".join([part for part in path.split("/") if part not in ("", ".")])
 
 
-def _on_host(linux: Linux, uid: int) -> int | None:
+def on_host(linux: Linux, uid: int) -> int | None:
+    """Return the id on the host of a user in the container; None if it is not mapped, or in a namespace that is joined."""
     user = [space for space in linux.namespaces if space.type == "user"]
     if not user:
         return uid
     for mapping in () if user[0].path else linux.uid_mappings:
         if 0 <= uid - mapping.container_id < mapping.size:
             return mapping.host_id + uid - mapping.container_id
-    return None  # not mapped, or only in a namespace that is there already: that is for others to tell
+    return None
 
 
 def give(cgroup: int, uid: int) -> None:

@@ -10,17 +10,18 @@ from errno import EACCES, EBUSY, EPERM
 
 from pyrunc import _os as os
 from pyrunc.cgroup import tree
+from pyrunc.cgroup.below import SUBGROUP, sub_of
 from pyrunc.cgroup.bus import Bus, BusError
 from pyrunc.cgroup.gvariant import annotated
-from pyrunc.cgroup.manager import JOIN, Place, refusal
+from pyrunc.cgroup.manager import Place
 from pyrunc.cgroup.paths import clean, join
 from pyrunc.cgroup.units import expand_slice, parse_place, properties_of
-from pyrunc.cgroup.v2 import ManagerV2, enable
-from pyrunc.errors import Fault, HostError, OpError, SpecError, StateError
+from pyrunc.cgroup.v2 import ManagerV2
+from pyrunc.errors import HostError, OpError, StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from pyrunc.cgroup.units import Property
     from pyrunc.host import CgroupLayout
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 MADE = {False: "systemd:", True: "systemd-user:"}
 """Before the unit's name in the state; True for one of the caller's own manager."""
-SUBGROUP = "run.oci.systemd.subgroup"
-"""crun's annotation: a cgroup below the scope for the container's processes, which an init system can have for its own."""
 NEEDS_V2 = "the systemd cgroup driver needs a host with cgroup v2 alone"
 GONE = frozenset({"org.freedesktop.systemd1.NoSuchUnit"})
 EXISTS = "org.freedesktop.systemd1.UnitExists"
@@ -65,16 +64,8 @@ def open_scope(layout: CgroupLayout, spec: Spec, name: str, *, user: bool) -> Ma
         *annotated(spec.annotations),
     ]
     manager.limits = properties_of(linux.resources, devices=not user)
-    manager.sub = sub_of(spec.annotations)
+    manager.sub = sub_of(spec.annotations, SUBGROUP)
     return manager
-
-
-def sub_of(annotations: Mapping[str, str]) -> str:
-    """Return the name of the cgroup below the scope, "" for none. Raises SpecError."""
-    name = annotations.get(SUBGROUP, "")
-    if "/" in name or name in {".", ".."}:
-        raise SpecError([Fault(f"annotations.{SUBGROUP}", f'"{name}": the name of a directory is expected')])
-    return name
 
 
 def find_unit(created: Iterable[str]) -> tuple[str, bool]:
@@ -97,8 +88,6 @@ class ManagerSystemd(ManagerV2):
     """The properties to begin with; None for a scope that is there already."""
     limits: list[Property] = []
     """Those for `linux.resources`, whose files are written as well."""
-    sub = ""
-    """A cgroup below the scope's, for the processes."""
     started = False
 
     def expected(self) -> list[str]:
@@ -124,25 +113,9 @@ class ManagerSystemd(ManagerV2):
         self.started = True
         self.created = self.expected()
         if self.sub:
-            self._go_down(pid)
+            self.go_down(pid, self.sub)
+            self.owner = None  # the scope above it stays systemd's
         self._prepare()
-
-    def _go_down(self, pid: int) -> None:
-        """Move the first process below, and hand the controllers down: whoever comes later is led there by EBUSY."""
-        path = f"{self.places[0].path}/{self.sub}"
-        try:
-            scope = self.fd_of(self.places[0])
-            os.mkdir(self.sub, 0o755, dir_fd=scope)
-            fd = tree.open_at(scope, self.sub, self.magic_of)
-            try:
-                tree.write_at(fd, "cgroup.procs", str(pid))
-                enable(scope, ".")
-                self._give(fd)
-                self.owner = None  # the scope above it stays systemd's
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise refusal(f"{JOIN}: {path}", error) from None
 
     def _join_later(self, pid: int) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from errno import EACCES, EBUSY, EINVAL, ENOENT, EOPNOTSUPP, EPERM, EROFS, ETIMEDOUT
 
+from pyrunc import _os as os
 from pyrunc.cgroup import tree
 from pyrunc.cgroup.limits_v2 import DOMAIN_CONTROLLERS, limits_v2
 from pyrunc.cgroup.manager import (
@@ -37,6 +38,8 @@ class ManagerV2(Manager):
     """Controllers of the limits that are known to be wanted when the cgroup is made."""
     owner: int | None = None
     """The user that the cgroup is given to."""
+    sub = ""
+    """A cgroup below, for the processes (cgroup/below.py)."""
     _controllers: tuple[str, ...] | None = None
 
     def mount_dirs(self) -> dict[str, str] | None:
@@ -82,6 +85,24 @@ class ManagerV2(Manager):
             # root of a user namespace may give away only what belongs to a user of that
             if not (self.unprivileged and error.errno in FORBIDDEN):
                 raise refusal(f"{JOIN}: chown {self.places[0].path} to {self.owner}", error) from None
+
+    def go_down(self, pid: int, name: str) -> None:
+        """Move the first process below, and hand the controllers down: whoever comes later is led there by EBUSY.
+
+        `name` is the new cgroup's path below the container's. Raises OpError.
+        """
+        try:
+            cgroup = self.fd_of(self.places[0])
+            os.mkdir(name, 0o755, dir_fd=cgroup)
+            fd = tree.open_at(cgroup, name, self.magic_of)
+            try:
+                tree.write_at(fd, "cgroup.procs", str(pid))
+                enable(cgroup, name.rpartition("/")[0] or ".")
+                self._give(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise refusal(f"{JOIN}: {self.places[0].path}/{name}", error) from None
 
     def _drop_or_raise(self, place: Place, verb: str, error: OSError) -> None:
         if self.lenient and error.errno in FORBIDDEN and self.wanted:

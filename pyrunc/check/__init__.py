@@ -319,6 +319,26 @@ def warn_of_personality(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
         yield Fault("linux.personality.flags", "ignored, no flag is defined")
 
 
+CRUNS = "run.oci."
+CRUNS_TAKEN = frozenset(
+    f"{CRUNS}{name}"
+    for name in (
+        "delegate-cgroup", "hooks.stderr", "hooks.stdout", "keep_original_groups", "mount_context_type", "pidfd_receiver",
+        "seccomp.receiver", "systemd.subgroup",
+    )
+)  # fmt: skip
+"""Those of crun's annotations that act here, too."""
+
+
+def warn_of_annotations(spec: Spec, _facts: CheckFacts) -> Iterator[Fault]:
+    """One that crun would act upon: it was meant to be more than a note. An unknown one is no error (AN-6)."""
+    for key in spec.annotations:
+        if key.startswith(CRUNS) and key not in CRUNS_TAKEN:
+            yield Fault(
+                key_at("annotations", key), "ignored, pyrunc does nothing by it (docs/annotations.md)"
+            )
+
+
 CHECKS: tuple[Rule, ...] = (
     check_version,
     check_root,
@@ -344,5 +364,6 @@ WARNINGS: tuple[Rule, ...] = (
     *mounts.WARNINGS,
     *namespaces.WARNINGS,
     warn_of_personality,
+    warn_of_annotations,
 )
 """Rules whose faults are told and then put up with (WA-1)."""

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from pyrunc.commands import Args
 
 
+UNSAFE = ("org.criu.config", "org.pyrunc.landlock", "org.systemd.property.", "run.oci.")
+"""What an engine should not let an image or a pod choose: docs/annotations.md."""
+
+
 def run(_args: Args) -> int:
     """Print the features document, in runC's order and indentation."""
     write(dumps(features(), "    ") + "\n")
@@ -49,7 +53,7 @@ def features() -> dict[str, object]:
             "netDevices": {"enabled": True},
         },
         "annotations": {"org.opencontainers.runc.checkpoint.enabled": "true", **_libseccomp()},
-        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
+        "potentiallyUnsafeConfigAnnotations": list(UNSAFE),
     }
 
 

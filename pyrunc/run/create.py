@@ -244,6 +244,10 @@ class Creation:
     def _prepared(self, _step: Step, _fd: int) -> Sequence[int]:
         """Limits, then the hooks that want the namespaces made and the root not yet pivoted (HK-8, HK-10)."""
         self._limit()
+        if self.spec.annotations.get("run.oci.delegate-cgroup"):
+            from pyrunc.cgroup.below import hand_down
+
+            hand_down(self.prepared.manager, self.spec, self.pid)
         hooks = self.spec.hooks
         if hooks.prestart or hooks.create_runtime:
             from pyrunc.run.hooks import run_hooks, state_json

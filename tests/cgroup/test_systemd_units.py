@@ -14,7 +14,7 @@ from pyrunc.cgroup import bus, from_state, units
 from pyrunc.cgroup.bus import addresses, outer_uid
 from pyrunc.cgroup.gvariant import annotated, parse_value
 from pyrunc.cgroup.manager import Place
-from pyrunc.cgroup.systemd import SUBGROUP, ManagerSystemd, sub_of
+from pyrunc.cgroup.systemd import ManagerSystemd
 from pyrunc.errors import OpError, SpecError, StateError
 from pyrunc.host import CGROUP2_SUPER_MAGIC
 from pyrunc.spec.resources import CPU, Memory, Pids, Resources
@@ -223,14 +223,6 @@ def test_where_systemd_listens(monkeypatch: pytest.MonkeyPatch) -> None:
         ("/run/user/7/bus", True),
         ("/run/user/7/systemd/private", False),
     ]
-
-
-def test_a_cgroup_below_the_scope() -> None:
-    assert sub_of({}) == ""
-    assert sub_of({SUBGROUP: "inside"}) == "inside"
-    for wrong in ("a/b", "..", "."):
-        with pytest.raises(SpecError, match=r"annotations\.run\.oci"):
-            sub_of({SUBGROUP: wrong})
 
 
 def test_memory_in_use_is_looked_at_before_systemd_is_told(

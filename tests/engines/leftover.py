@@ -34,8 +34,8 @@ def states(user: User) -> set[str]:
 
 def running(user: User) -> set[str]:
     """List the processes of the containers that the runtime calls running, by their numbers in the box."""
-    rows = json.loads(listed(user, "--format", "json")) or []
-    return {str(row["pid"]) for row in rows if row["status"] == "running"}
+    rows = json.loads(listed(user, "--format", "json")) if states(user) else []
+    return {str(row["pid"]) for row in rows or () if row["status"] == "running"}
 
 
 def listed(user: User, *words: str) -> str:

@@ -132,12 +132,12 @@ def note(user, text):
 def disagreement(user):
     """Compare what the engine calls running, and what the runtime does, with what runs; what is not the same.
 
-    dockerd that dies between the start of a container and its note of that calls it created from then on, whatever the
-    runtime is: containerd and the runtime know better.
+    A daemon that dies between the start of a container and its own note of that calls it created from then on, whatever
+    the runtime is, and containerd forgets a shim that was just starting: the runtime knows better.
     """
     states = known(user)
     said = [name for name, state in states.items() if state == "RUNNING"]
-    unsure = [name for name, state in states.items() if state == "CREATED" and user.engine.name == "docker"]
+    unsure = [name for name, state in states.items() if state == "CREATED"]
     runs = {row.split()[0] for row in look(user)["processes"] if row.endswith(" sleep 1000")}
     same = running(user) == runs and len(said) <= len(runs) <= len(said + unsure)
     return [] if same else [states, running(user), runs]

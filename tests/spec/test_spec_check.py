@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import os
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from config_maker import encode
 
-from pyrunc.check import CHECKS, CheckFacts, check, check_bundle_paths
+from pyrunc.check import CHECKS, CRUNS, CRUNS_TAKEN, CheckFacts, check, check_bundle_paths
 from pyrunc.check.common import clean, is_number_list
 from pyrunc.check.namespaces import sysctl_name
+from pyrunc.commands.features import UNSAFE
 from pyrunc.errors import SpecError
 from pyrunc.spec.parse import parse_config
 
@@ -425,6 +428,17 @@ def test_a_rootless_container_passes(changes):
             {"linux.personality": {"domain": "LINUX", "flags": ["X"]}},
             ["linux.personality.flags: ignored, no flag is defined"],
         ),
+        (
+            {
+                "annotations": {
+                    "org.example": "",
+                    "run.oci.handler": "krun",
+                    "run.oci.keep_original_groups": "1",
+                    "run.oci.hooks.stdout": "/x",
+                }
+            },
+            ['annotations["run.oci.handler"]: ignored, pyrunc does nothing by it (docs/annotations.md)'],
+        ),
     ],
 )
 def test_a_warning_is_told_and_changes_nothing(changes, warnings):
@@ -504,3 +518,13 @@ def test_lists_of_numbers(text, is_one):
 )
 def test_names_of_sysctls(key, name):
     assert sysctl_name(key) == name
+
+
+def test_the_page_has_every_annotation_that_acts():
+    page = (Path(__file__).parents[2] / "docs/annotations.md").read_text()
+    rows = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
+    acting = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    others = {"org.pyrunc.landlock", "org.systemd.property.NAME", "org.criu.config"}
+
+    assert acting == CRUNS_TAKEN | others
+    assert set(UNSAFE) == {name.removesuffix("NAME") for name in others} | {CRUNS}
