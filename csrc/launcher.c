@@ -7,7 +7,7 @@
  */
 #include "launcher.h"
 
-enum { SPARE_ARGS = 16, HEX_DIGITS = 16, LONGEST_RUNTIME_DIR = 1024 };
+enum { SPARE_ARGS = 16, HEX_DIGITS = 16, LONGEST_RUNTIME_DIR = 1024, OVERFLOW_UID = 65534 };
 
 static const char word_before[] = "snapshot=";
 
@@ -155,16 +155,17 @@ static void go_on(char *word, const char *above, const struct stat *own, const l
 
 /* Go on from the snapshot of this installation, or return 1 with the words that tell Python where it belongs and who wants it
  * (pyrunc/_snapshot.py). The host's root has it in /run, whatever the environment says; users have it where their containers
- * are.
+ * are. Nobody has none: in a user namespace files of others may look as if they were nobody's (user_namespaces(7)).
  */
 static int try_snapshot(char *word, char *launcher, const long *stack, const char *const *env) {
   struct stat own;
-  if (SYS(newfstatat, AT_FDCWD, "/proc/self/exe", &own, 0) < 0)
+  long uid = SYS(geteuid);
+  if (uid == OVERFLOW_UID || SYS(newfstatat, AT_FDCWD, "/proc/self/exe", &own, 0) < 0)
     return 0;
   const char *users = value_of(env, "XDG_RUNTIME_DIR=");
   if (users && (users[0] != '/' || length_of(users) > LONGEST_RUNTIME_DIR))
     users = 0;
-  int root = SYS(geteuid) == 0;
+  int root = uid == 0;
   if (root)
     go_on(word, "/run", &own, stack);
   if (users && !(root && is_hosts_root()))

@@ -74,7 +74,7 @@ long spawn(struct run *run, const struct plan_record *op) {
   long done = reap(run, child, got ? 0 : op->a[4]);
   if (got)
     run->status = 0;
-  return got ? error : done;
+  return !got ? done : got == sizeof(error) && (size)error >= (size)-4095 /* an errno */ ? error : -EPROTO;
 }
 
 /* Which of two failures tells the user more: a program that is there and may not be run, or none at all. */

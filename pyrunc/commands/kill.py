@@ -83,4 +83,7 @@ def _kill_all(entry: Entry, *, stopped: bool) -> None:
             raise
         log.warning(NO_CGROUP.format(error))
     if entry.is_alive():  # it has no cgroup, or one that we may not use
-        entry.signal(SIGKILL)
+        try:
+            entry.signal(SIGKILL)
+        except StateError as error:
+            log.debug(f"it has died meanwhile: {error}")

@@ -10,13 +10,15 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
-from pyrunc.commands.kill import parse_signal
+from pyrunc.commands.kill import kill, parse_signal
 from pyrunc.commands.list import owner_name, table
 from pyrunc.commands.spec import default_config
-from pyrunc.errors import UsageError
+from pyrunc.errors import StateError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -204,6 +206,27 @@ def test_signals_by_number_and_name(text: str, number: int) -> None:
 def test_signals_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match=r"^unknown signal "):
         parse_signal(text)
+
+
+def test_kill_of_all_while_the_first_dies() -> None:
+    """Between the kill by way of the cgroup and that of the process it is there, then it is gone: that is no failure."""
+
+    class Dying:
+        container = SimpleNamespace(own_pid_namespace=False, rootless=False)
+        killed: ClassVar[list[int]] = []
+
+        def manager(self) -> SimpleNamespace:
+            return SimpleNamespace(kill=self.killed.append)
+
+        def is_alive(self) -> bool:
+            return True
+
+        def signal(self, _number: int) -> None:
+            raise StateError("container not running")
+
+    kill(Dying(), 9, "running")  # type: ignore[arg-type]
+
+    assert Dying.killed == [9]
 
 
 @pytest.mark.root

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
 
-USER = 65533
+USER, NOBODY = 65533, 65534
 
 pytestmark = [
     pytest.mark.root,
@@ -124,6 +124,16 @@ def test_what_is_somebody_elses_is_left_aside(users: Users, whose: str) -> None:
         snapshot.parent.chmod(0o777)
 
     assert users.starts() == 2
+
+
+def test_nobody_has_none(users: Users) -> None:
+    """In a user namespace whatever belongs to an id without a mapping looks as if it were theirs."""
+    users.run_true()
+    (snapshot,) = users.snapshots()
+    for path in (users.runtime_dir, snapshot.parent, snapshot):
+        os.chown(path, NOBODY, NOBODY)
+
+    assert users.starts(NOBODY) == 2
 
 
 @pytest.mark.parametrize("where", ["", "relative", "/" + "x" * 2000])

@@ -10,6 +10,7 @@ A branch that cannot be reached says why, in a comment `unreached: reason` on it
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -62,6 +63,7 @@ def small_plans() -> dict[str, bytes]:
         "agent": two.encode(),
         "filter": Plan(inputs=1).op("SECCOMP", 0, bytes(8), NONE, NONE).op("UMASK", 0).encode(),
         "hook-without-files": Plan().op("SPAWN", "/h", ["h"], ["A=1"], NONE | NONE << 16, 0).encode(),
+        "hook-that-is-not-there": Plan().op("SPAWN", "/h", ["h"], ["A=1"], NONE | NONE << 16, 0).encode(),
         "exec-without-env": Plan().op("EXEC", ["/a", "/b", "/c"], ["a", "b"], NONE).encode(),
         "find-one": Plan().op("FIND", ["/a"]).encode(),
         "close-env": Plan(inputs=2).op("CLOSEFROM", 3).op("EXEC", ["/a"], ["a"], 4).encode(),
@@ -112,6 +114,8 @@ ANSWERS = {
     "PTY": BOOT + bytes([0, 3, 0, 3]),  # fstat: a device, the one; fstatfs: a devpts
     "files": BOOT + bytes([0, 0, 0, 255]),  # readlinkat, where it is asked: a link of the greatest length
     "absolute-link": BOOT + bytes([0, 0, 0, 0, 1]),
+    "hook-that-is-not-there": BOOT
+    + bytes([0, 0, 0, 0, *(2**64 - errno.ENOENT).to_bytes(8, "little"), 255]),  # pipe2, clone, read
     "uid-only": BOOT + bytes([0, 0, 0, 5, 0, 2]),
     "copy-of-a-fifo": COPY + bytes([0, 5]),
     "copy-of-a-file": COPY + bytes([0, 1, 0, 0, 0, 0, 1]),

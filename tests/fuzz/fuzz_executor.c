@@ -3,7 +3,8 @@
  * some errnos, and with answers at random from a fixed seed.
  *
  * An input is a plan (32 bits of length, and the plan) and the kernel's answers. Whatever they are, the sanitizers find nothing, no
- * descriptor is closed twice, and an operation leaves as many open as it says: one more when it fills a slot, else none.
+ * descriptor is closed twice, and an operation leaves as many open as it says: one more when it fills a slot, else none. A failure
+ * is an errno.
  */
 #include "fake_kernel.h"
 
@@ -20,6 +21,8 @@ void *malloc(size n);
 void free(void *p);
 extern jmp_buf kernel_exit;
 
+enum { ERRNO_MAX = 4095 };
+
 /* What an operation does to the number of descriptors, where that is certain. */
 static int changes(const struct plan_record *op, long result) {
   switch (op->code) {
@@ -34,6 +37,10 @@ long checked_run_op(struct run *run, const struct plan_record *op) {
   int before = kernel_open_count();
   long result = run_op(run, op);
   int wanted = changes(op, result), got = kernel_open_count() - before;
+  if (result < -ERRNO_MAX || (op->code == OP_SPAWN && result > 0)) {
+    dprintf(2, "operation %u (code %u) returns %ld, which is no errno\n", run->op, op->code, result);
+    abort();
+  }
   if (wanted >= 0 && got != wanted) {
     dprintf(2, "operation %u (code %u) returns %ld and leaves %d descriptors more\n", run->op, op->code, result, got);
     abort();

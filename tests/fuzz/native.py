@@ -108,6 +108,8 @@ def write_seeds(directory: Path, *, answers: bool) -> None:
         (directory / name).write_bytes(head + plan)
         for kind in (0x00, 0x7F, 0x80, 0xFF) if answers else ():
             (directory / f"{name}-{kind:02x}").write_bytes(head + plan + bytes([kind]) * 200)
+    for found in sorted((HERE / "corpus/executor").iterdir()) if answers else ():
+        shutil.copy(found, directory)
 
 
 def libfuzzer(name: str, seconds: float, seed: int) -> int:
