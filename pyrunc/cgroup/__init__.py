@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     MagicOf = Callable[[int], int]
 
+DELEGATE = "run.oci.delegate-cgroup"
+"""crun's annotation: a cgroup below the container's own for its processes (cgroup/below.py)."""
+
 
 def open_manager(
     layout: CgroupLayout,
@@ -43,7 +46,7 @@ def open_manager(
         manager = _open_files(layout, spec, name, unprivileged=rootless or in_userns)
         if magic_of is not None:
             manager.magic_of = magic_of
-    if "run.oci.delegate-cgroup" in spec.annotations:
+    if DELEGATE in spec.annotations:
         from pyrunc.cgroup.below import check_delegate
 
         check_delegate(manager, spec.annotations)

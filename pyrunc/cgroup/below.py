@@ -6,6 +6,7 @@ the cgroup above it, can be seen in the container, and its root can do as they l
 
 from __future__ import annotations
 
+from pyrunc.cgroup import DELEGATE
 from pyrunc.errors import Fault, SpecError
 
 TYPE_CHECKING = False
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from pyrunc.spec.model import Spec
 
 SUBGROUP = "run.oci.systemd.subgroup"
-DELEGATE = "run.oci.delegate-cgroup"
 NEEDS_V2 = "a cgroup is handed on with cgroup v2 alone"
 
 

@@ -70,7 +70,7 @@ class ManagerV2(Manager):
             tree.write_at(mount, f"{rel}/cgroup.type", "threaded")
 
     def _prepare(self) -> None:
-        if self.places:
+        if self.owner is not None and self.places:
             self._give(self.fd_of(self.places[0]))
 
     def _give(self, cgroup: int) -> None:

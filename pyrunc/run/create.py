@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pyrunc import _os as os
 from pyrunc import log
+from pyrunc.cgroup import DELEGATE
 from pyrunc.errors import HostError, PyruncError, StateError
 from pyrunc.run.affinity import allow_all_cpus
 from pyrunc.run.conduct import Conversation, Ended
@@ -244,7 +245,7 @@ class Creation:
     def _prepared(self, _step: Step, _fd: int) -> Sequence[int]:
         """Limits, then the hooks that want the namespaces made and the root not yet pivoted (HK-8, HK-10)."""
         self._limit()
-        if self.spec.annotations.get("run.oci.delegate-cgroup"):
+        if self.spec.annotations.get(DELEGATE):
             from pyrunc.cgroup.below import hand_down
 
             hand_down(self.prepared.manager, self.spec, self.pid)

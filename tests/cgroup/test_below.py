@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pyrunc.cgroup import open_manager
-from pyrunc.cgroup.below import DELEGATE, SUBGROUP, sub_of
+from pyrunc.cgroup import DELEGATE, open_manager
+from pyrunc.cgroup.below import SUBGROUP, sub_of
 from pyrunc.errors import SpecError
 from pyrunc.host import CGROUP2_SUPER_MAGIC, CgroupLayout, Hierarchy
 from pyrunc.spec.model import Linux, Spec
