@@ -24,11 +24,13 @@ MATRIX  ?= docs/engines.md
 SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo)
 AS_ROOT := $(if $(SUDO),sudo --preserve-env)
 LOGS    := build/log
-SOURCES := $(shell find csrc pyrunc -name '*.py' -o -name '*.[ch]') $(wildcard setup.py pyproject.toml MANIFEST.in docs/man/*.8 .ci/requirements/build.txt)
+SOURCES := $(shell find csrc pyrunc -name '*.py' -o -name '*.[ch]' -o -name '*.ld') $(wildcard setup.py pyproject.toml MANIFEST.in docs/man/*.8 .ci/requirements/build.txt)
 SAMPLES := bundles/make-rootfs $(wildcard bundles/*/inside)
 
 DEBS      := gcc libc6-dev linux-libc-dev libseccomp2 busybox-static $(if $(PYTHON),,python3 python3-dev python3-venv)
-DEBS_TEST := $(DEBS) runc crun uidmap iproute2 util-linux strace valgrind
+# the other processor's compiler and an emulator, where there is such a package
+DEBS_CROSS := $(if $(filter x86_64,$(shell uname -m)),gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static)
+DEBS_TEST := $(DEBS) runc crun uidmap iproute2 util-linux strace valgrind $(DEBS_CROSS)
 DEBS_FUZZ := $(DEBS) clang libclang-rt-dev
 DEBS_VM   := qemu-system-x86 debootstrap e2fsprogs xz-utils
 DEBS_ENGINES := $(DEBS) containerd runc docker.io podman buildah conmon crun tini netavark aardvark-dns iptables iproute2 util-linux procps

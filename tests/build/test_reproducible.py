@@ -80,7 +80,9 @@ def test_every_dependency_has_its_reason() -> None:
     told = (TREE / "docs/dependencies.md").read_text()
     debs = re.findall(r"^DEBS\w* +:= (.*)$", (TREE / "Makefile").read_text(), re.MULTILINE)
     packages = {
-        word for line in debs for word in re.sub(r"\$\(DEBS\)|\$\(if \$\(PYTHON\),,|\)", "", line).split()
+        word
+        for line in debs
+        for word in re.sub(r"\$\((DEBS\w*\)|if \$\(.*?\),,?|filter.*?\),)|\)", "", line).split()
     }
     direct = {normal(NAME.match(word)[0]) for words in LISTS.values() for word in words}  # type: ignore[index]
     behind = {name for list_ in ("run", "build") for name in pinned(list_)}

@@ -125,7 +125,10 @@ def test_install_from_a_checkout(tmp_path: Path) -> None:
         "--no-index",
     ]
     env = {**os.environ, "CFLAGS": flags, "PIP_ROOT_USER_ACTION": "ignore"}
-    pip += ["--disable-pip-version-check", "--ignore-installed"]  # or it uninstalls the one that is being tested
+    pip += [
+        "--disable-pip-version-check",
+        "--ignore-installed",
+    ]  # or it uninstalls the one that is being tested
     subprocess.run([*pip, "--prefix", prefix, tree], env=env, check=True)
     shutil.rmtree(tree)
     import _cffi_backend
