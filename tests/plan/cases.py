@@ -125,12 +125,12 @@ def compile_config(
 
 
 def facts_of(config: Config) -> Facts:
-    """Return facts as if every source were there; those with a dot in their name are files."""
+    """Return facts as if every source were there; those with a dot in their name are files. What is null is not there."""
     sources = {
-        f"mounts[{index}].source": Source("file" if "." in mount.get("source", "") else "dir")
-        for index, mount in enumerate(config.get("mounts", ()))
+        f"mounts[{index}].source": Source("file" if "." in (mount.get("source") or "") else "dir")
+        for index, mount in enumerate(config.get("mounts") or ())
     }
-    seccomp = config.get("linux", {}).get("seccomp")
+    seccomp = (config.get("linux") or {}).get("seccomp")
     notifies = "SCMP_ACT_NOTIFY" in json.dumps(seccomp)
     return Facts(
         sources,
