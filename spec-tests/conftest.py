@@ -85,7 +85,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> object:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     where = session.config.getoption("--results")
     if where:
-        document = {"runtime": session.config.stash_version, "tests": session.config.stash_results}
+        document = {
+            "runtime": session.config.stash_version,
+            "host": host.describe(),
+            "tests": session.config.stash_results,
+        }
         pathlib.Path(where).write_text(json.dumps(document, indent=1))
 
 

@@ -131,6 +131,12 @@ def driver_options() -> tuple[str, ...]:
     return ("--systemd-cgroup",) if CHOSEN["driver"] == "systemd" else ()
 
 
+def describe() -> str:
+    """A few words on this host, for the head of REQUIREMENTS.md."""
+    release = ".".join(os.uname().release.split(".")[:2])
+    return f"Linux {release} with cgroup {'v2' if unified_only() else 'v1'}"
+
+
 def cgroup_dirs(name: str) -> set[str]:
     """Every directory in any cgroup hierarchy that has `name` as a part of its own name."""
     found = set()

@@ -12,6 +12,7 @@ goes in on a second disk with the checkout; the results come back on that. Its c
   VM_ROOT     arguments of pytest for the tests in tests/, in place of the chosen ones; empty for none
   VM_SPEC, VM_SYSTEMD, VM_USER    the same for spec-tests with each driver as root, and by an ordinary user: as root of a user
               namespace, in a scope of their own
+  VM_RUNTIME  another runtime for spec-tests and the soak: runc, or crun
   VM_SOAK     arguments of bench/soak.py, which runs with each driver, in place of a short run's; empty for none
 """
 
@@ -30,6 +31,9 @@ HERE = Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 WORK = TOP / "build" / "vm"
 RESULTS = ("tests.xml", "spec-tests.xml", "spec-tests-systemd.xml", "spec-tests-user.xml")
+REQUIREMENTS = "spec-tests.json"
+"""For spec-tests/requirements.py."""
+MORE = {"VM_SPEC": f"--results build/vm/{REQUIREMENTS}", "VM_SYSTEMD": "--driver systemd"}
 EXIT = "pyrunc-vm: exit "
 TCG = "tcg,thread=multi"
 TCG_CPU = "max,cx16=off"  # with cx16 qemu 7.2 fails an assertion of its own
@@ -147,9 +151,9 @@ def commands(args: argparse.Namespace) -> str:
         if name == "VM_USER" and asked[name]:
             lines.append(USER.format(tests=asked[name]))
         elif asked[name]:
-            driver = "--driver systemd" if name == "VM_SYSTEMD" else ""
+            more = MORE.get(name, "")
             lines.append(
-                f".venv/bin/pytest --junitxml=build/vm/{file} {driver} {asked[name]} | cat || status=$?"
+                f".venv/bin/pytest --junitxml=build/vm/{file} {more} {asked[name]} | cat || status=$?"
             )
     if soak:
         lines += [
@@ -238,7 +242,7 @@ def boot(words: list[str], limit: int) -> int:
 
 def fetch(disk: Path) -> None:
     """Take the results off the disk, by e2fsprogs, so that nothing needs to be mounted."""
-    for name in RESULTS:
+    for name in (*RESULTS, REQUIREMENTS):
         (WORK / name).unlink(missing_ok=True)
         subprocess.run(
             ["debugfs", "-R", f"dump build/vm/{name} {WORK / name}", disk], capture_output=True, check=False
