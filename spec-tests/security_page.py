@@ -84,7 +84,7 @@ def tables(documents: list[dict]) -> str:
 
 def main() -> None:
     """Read or make the results and write the page."""
-    documents = req.read(sys.argv[1:])
+    documents = req.merge(req.read(sys.argv[1:]))
     used = {
         i for document in documents for test in document["tests"].values() for i in of_threats(test["req"])
     }
