@@ -434,3 +434,15 @@ def test_exec_has_an_agent(runtime, bundle, agent, nnp):
     assert fds == 1
     assert state["pid"] != c.pid
     assert (state["state"]["pid"], state["state"]["status"]) == (c.pid, "running")
+
+
+@req("CLI-CRUN-8")
+def test_system_calls_that_are_none(runtime, bundle):
+    """Passed over, since profiles are older or newer than libraries; where that is not wanted it is an error."""
+    bundle.set("linux.seccomp", profile("ALLOW", rule("ERRNO", ["mkdir", "no_such_call"])))
+    runtime.run(bundle.args("/bin/true"))
+    bundle.set("annotations", {"run.oci.seccomp_fail_unknown_syscall": ""})
+    if runtime.try_run(bundle).code == 0:
+        pytest.skip("needs the annotation run.oci.seccomp_fail_unknown_syscall, which runc has not")
+    runtime.refuses(bundle, "no_such_call")
+    runtime.run(bundle.set("linux.seccomp", profile("ALLOW", rule("ERRNO"))))

@@ -324,7 +324,7 @@ CRUNS_TAKEN = frozenset(
     f"{CRUNS}{name}"
     for name in (
         "delegate-cgroup", "hooks.stderr", "hooks.stdout", "keep_original_groups", "mount_context_type", "pidfd_receiver",
-        "seccomp.receiver", "systemd.subgroup",
+        "seccomp.receiver", "seccomp_fail_unknown_syscall", "systemd.subgroup",
     )
 )  # fmt: skip
 """Those of crun's annotations that act here, too."""

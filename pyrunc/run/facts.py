@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 PROC_SUPER_MAGIC = 0x9FA0
 NULL_DEVICE = os.makedev(1, 3)
 
+FAIL_UNKNOWN = "run.oci.seccomp_fail_unknown_syscall"
+"""crun's annotation: a system call that libseccomp does not know is an error, and not left out."""
+
 
 def gather(
     spec: Spec,
@@ -50,6 +53,10 @@ def filter_of(spec: Spec, cache: str) -> Filter | None:
         return None
     from pyrunc.seccomp import make_filter
 
+    if FAIL_UNKNOWN in spec.annotations:
+        from pyrunc.seccomp.compile import check_names
+
+        check_names(spec.linux.seccomp)
     return make_filter(spec.linux.seccomp, cache)
 
 

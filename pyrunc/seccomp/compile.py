@@ -74,6 +74,19 @@ def compile_profile(seccomp: Seccomp) -> bytes:
     return enosys_stub(seccomp, archs) + program
 
 
+def check_names(seccomp: Seccomp) -> None:
+    """Raise SpecError for every name of a system call that libseccomp does not know; HostError without libseccomp."""
+    resolve = function("syscall_resolve_name")
+    faults = [
+        Fault(f"{rule.at}.names[{index}]", f"unknown system call {log.go_quote(name)}")
+        for rule in seccomp.syscalls
+        for index, name in enumerate(rule.names)
+        if resolve(name.encode("utf-8", "surrogateescape")) == UNKNOWN
+    ]
+    if faults:
+        raise SpecError(faults)
+
+
 def action_of(name: str, data: int | None) -> int:
     """Return SECCOMP_RET_* with its data; the errno of both that take one is EPERM when absent (SE-3)."""
     if name in WITH_DATA:

@@ -9,9 +9,9 @@ import struct
 import pytest
 from bpf_machine import OPERATORS, X86_64, decide
 
-from pyrunc.errors import HostError
+from pyrunc.errors import HostError, SpecError
 from pyrunc.seccomp import enosys, flags_of, library, make_filter
-from pyrunc.seccomp.compile import compile_profile
+from pyrunc.seccomp.compile import check_names, compile_profile
 from pyrunc.spec.parse import parse_config
 
 TYPE_CHECKING = False
@@ -115,6 +115,17 @@ def test_names_that_nobody_knows_and_rules_that_change_nothing() -> None:
 
     assert decide(program, X86_64, 83) == TRAP
     assert decide(program, X86_64, 0) == ALLOW
+
+
+def test_names_that_nobody_knows_are_told_where_that_is_asked_for() -> None:
+    check_names(profile("ALLOW", rule("ERRNO", "mkdir", "umask")))
+    with pytest.raises(SpecError) as caught:
+        check_names(profile("ALLOW", rule("ERRNO", "mkdir", "mkdri"), rule("ALLOW", "x\ny")))
+
+    assert [str(fault) for fault in caught.value.faults] == [
+        'linux.seccomp.syscalls[0].names[1]: unknown system call "mkdri"',
+        'linux.seccomp.syscalls[1].names[0]: unknown system call "x\\ny"',
+    ]
 
 
 def test_architectures() -> None:
