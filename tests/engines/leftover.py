@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from box import Box
     from drivers import User
 
+NETWORKS = f"{HOME}/docker-exec/netns/"
+"""dockerd mounts a container's network here when a hook of its own says so, also after it has cleaned up behind a start."""
 STATES = {"containerd": "/run/containerd/runc/default", "docker": f"{HOME}/docker-exec/runtime-runc/moby"}
 ENGINES_OWN = {"dockerd", "containerd", "ps", "containerd-shim-runc-v2"}
 """A killed containerd forgets a shim that was just starting: `shims` counts those."""
@@ -50,6 +52,7 @@ def look(user: User) -> dict[str, set[str]]:
     lines = [line.split(None, 1) for line in user.box("ps", "-eo", "pid=,args=").out.splitlines()]
     processes = {" ".join(row) for row in lines if os.path.basename(row[1].split()[0]) not in ENGINES_OWN}
     mounts = {line.split()[4] for line in user.box("cat", "/proc/1/mountinfo").out.splitlines()}
+    mounts = {path for path in mounts if not path.startswith(NETWORKS)}
     cgroups = set(container_cgroups(user.box.parent))
     return {"processes": processes, "mounts": mounts, "cgroups": cgroups, "states": states(user)}
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from test_every_operation import all_at_once, hooks, limits, plain, seccomp, user_namespace
+from test_every_operation import all_at_once, hooks, limits, mounts, plain, seccomp, user_namespace
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -40,7 +40,7 @@ SAMPLE = 12
 """Kills of a command, unless all are asked for."""
 NAME = f"call-{os.getpid()}"
 SHOWN = {"creating", "created", "running", "paused", "stopped"}
-PR_SET_CHILD_SUBREAPER, MOUNTS = 36, Path("/proc/self/mountinfo")
+PR_SET_CHILD_SUBREAPER = 36
 LIBC = ctypes.CDLL(None)
 
 
@@ -200,7 +200,7 @@ def test_killed_before_a_call(
     config, before, template = COMMANDS[command]
     place = Place(directory, config())
     words = [{"BUNDLE": str(place.bundle), "NAME": place.name}.get(word, word) for word in template]
-    mounts = MOUNTS.read_text()
+    there = mounts()
     calls = calls_of(place, before, words)
     chosen, killed = sample(len(calls), every=request.config.getoption("--every-kill")), 0
     assert chosen
@@ -215,7 +215,7 @@ def test_killed_before_a_call(
         check_state(place, where)
         place.ok("delete", "--force", place.name)
         assert wait_for_nothing(place) == [], where
-        assert MOUNTS.read_text() == mounts, where
+        assert mounts() == there, where
     kills[f"pyrunc {words[0]}"] += killed
     assert killed >= 0.8 * len(chosen), "one run makes a few calls less than another"
 
