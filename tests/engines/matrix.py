@@ -32,7 +32,7 @@ class Rows:
     def render(self) -> str:
         engines = sorted(self.versions)
         lines = [
-            f"Run on Linux {platform.release()} ({platform.machine()}) with {self.pyrunc}; runc / pyrunc.",
+            f"Run on Linux {platform.release().partition("-")[0]} ({platform.machine()}) with {self.pyrunc}; runc / pyrunc.",
             "",
         ]
         lines += ["| engine | version | runc beside pyrunc |", "|---|---|---|"]
