@@ -31,8 +31,9 @@ class Rows:
 
     def render(self) -> str:
         engines = sorted(self.versions)
+        release = platform.release().partition("-")[0]
         lines = [
-            f"Run on Linux {platform.release().partition("-")[0]} ({platform.machine()}) with {self.pyrunc}; runc / pyrunc.",
+            f"Run on Linux {release} ({platform.machine()}) with {self.pyrunc}; runc / pyrunc.",
             "",
         ]
         lines += ["| engine | version | runc beside pyrunc |", "|---|---|---|"]
