@@ -142,6 +142,7 @@ class Criu:
         if path is None:
             raise HostError("checkpoint and restore need criu(8): it is not in $PATH")
         self.hierarchy = unified()
+        self.waits = False
         self.sock, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         try:
             self.process = subprocess.Popen(  # noqa: S603  # what the administrator's $PATH holds
@@ -167,6 +168,7 @@ class Criu:
             if not number_of(answer, 2):
                 raise StateError(f"criu failed: type {kind} errno {number_of(answer, 7)}")
             if number_of(answer, 1) != TYPES["NOTIFY"]:
+                self.waits = kind == "PRE_DUMP"
                 return answer
             told = message_of(answer, 5)
             script = told.get(1, b"")
@@ -194,6 +196,10 @@ class Criu:
 
     def close(self) -> None:
         """Let it end, wait for that, and put right what it has changed for all of the host."""
+        if (
+            self.waits
+        ):  # done, and waiting for another dump: of our leaving it would tell the user as of an error
+            self.process.kill()
         # the end of what we ask; of a close criu would tell the user as of an error
         self.sock.shutdown(_socket.SHUT_WR)
         self.process.wait()

@@ -80,6 +80,17 @@ def test_a_dump_ends_the_container(story: Story) -> None:
     assert not cgroups(name)
 
 
+def test_a_pre_dump_says_nothing(story: Story) -> None:
+    name = running(story.containers)
+    story.answers(
+        _9=[(field(1, 9) + OK + field(8, field(1, 1))).hex()],
+        _4=[notice("pre-dump").hex(), (field(1, 4) + OK).hex()],
+    )
+    result = story("checkpoint", "--pre-dump", name)
+    assert (result.code, result.err) == (0, "")
+    assert state(story.containers, name)["status"] == "running"
+
+
 def test_a_dump_that_fails_leaves_the_container(story: Story) -> None:
     name = running(story.containers)
     pid = state(story.containers, name)["pid"]
