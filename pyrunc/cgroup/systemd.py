@@ -13,10 +13,10 @@ from pyrunc.cgroup import tree
 from pyrunc.cgroup.below import SUBGROUP, sub_of
 from pyrunc.cgroup.bus import Bus, BusError
 from pyrunc.cgroup.gvariant import annotated
-from pyrunc.cgroup.manager import Place
+from pyrunc.cgroup.manager import JOIN, Place, refusal
 from pyrunc.cgroup.paths import clean, join
 from pyrunc.cgroup.units import expand_slice, parse_place, properties_of
-from pyrunc.cgroup.v2 import ManagerV2
+from pyrunc.cgroup.v2 import ManagerV2, enable
 from pyrunc.errors import HostError, OpError, StateError
 
 TYPE_CHECKING = False
@@ -112,10 +112,26 @@ class ManagerSystemd(ManagerV2):
         self._start(pid, self.begin)
         self.started = True
         self.created = self.expected()
+        if not self.user:
+            self._hand_down()
         if self.sub:
             self.go_down(pid, self.sub)
             self.owner = None  # the scope above it stays systemd's
         self._prepare()
+
+    def _hand_down(self) -> None:
+        """Let the scope have every controller: systemd enables those alone that it knows (not hugetlb, rdma, misc)."""
+        place = self.places[0]
+        names = place.rel.split("/")
+        try:
+            mount = tree.open_mount(place.mountpoint, self.magic_of)
+            try:
+                for depth in range(len(names)):
+                    enable(mount, "/".join(names[:depth]) or ".")
+            finally:
+                os.close(mount)
+        except OSError as error:
+            raise refusal(f"{JOIN}: {place.path}", error) from None
 
     def _join_later(self, pid: int) -> None:
         try:

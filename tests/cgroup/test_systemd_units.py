@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -223,6 +224,25 @@ def test_where_systemd_listens(monkeypatch: pytest.MonkeyPatch) -> None:
         ("/run/user/7/bus", True),
         ("/run/user/7/systemd/private", False),
     ]
+
+
+def test_controllers_that_systemd_does_not_know(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """hugetlb, rdma and misc get to the scope as they do without systemd, from the top on; a user may not do that."""
+    rel = "system.slice/pyrunc-x.scope"
+    for path in (fake.path, fake.path / "system.slice", fake.path / rel):
+        path.mkdir(exist_ok=True)
+        (path / "cgroup.controllers").write_text("cpu hugetlb")
+        (path / "cgroup.subtree_control").write_text("cpu")
+    monkeypatch.setattr(ManagerSystemd, "_start", lambda *_: None)
+    handed = {}
+    for user in (True, False):
+        manager = ManagerSystemd([Place((), str(fake.path / rel), str(fake.path), rel)])
+        manager.magic_of, manager.user, manager.begin = lambda _fd: CGROUP2_SUPER_MAGIC, user, []
+        manager.join(os.getpid())
+        manager.close()
+        handed[user] = [fake.read(f"{part}/cgroup.subtree_control") for part in (".", "system.slice", rel)]
+
+    assert handed == {True: ["cpu", "cpu", "cpu"], False: ["+hugetlb", "+hugetlb", "cpu"]}
 
 
 def test_memory_in_use_is_looked_at_before_systemd_is_told(
