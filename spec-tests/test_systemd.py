@@ -72,12 +72,10 @@ def test_the_container_is_a_scope(runtime, scope):
 
 @req("HP-1", "HP-2", "CG-8")
 @pytest.mark.only_if("file:/sys/kernel/mm/hugepages/hugepages-2048kB")
-def test_a_controller_that_systemd_does_not_know(runtime, bundle):
+def test_a_controller_that_systemd_does_not_know(runtime, scope, bundle):
     """It enables its own in a new slice, and no other: the limit on huge pages needs one that it has not."""
-    name = new_id()
-    bundle.set("linux.cgroupsPath", f"st-h.slice:st:{name}").args("/bin/sleep", "1000")
     bundle.set("linux.resources.hugepageLimits", [{"pageSize": "2MB", "limit": 4 * MIB}])
-    c = runtime.create(bundle, name)
+    c, _ = scope("st-h.slice:{prefix}:{name}")
     place = host.cgroup_of(c.pid, "")
     found = {file: (place / f"hugetlb.2MB.{file}").read_text() for file in ("max", "rsvd.max")}
     assert f"{4 * MIB}\n" in found.values()

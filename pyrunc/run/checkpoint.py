@@ -145,8 +145,11 @@ class Checkpoint:
     def _parent(self, path: str) -> str:
         if path.startswith("/"):
             raise UsageError("--parent-path must be relative")
+        beside = os.path.normpath(
+            f"{os.path.realpath(self.image)}/{path}"
+        )  # the directory itself is yet to be made
         try:
-            os.stat(f"{self.image}/{path}/.")
+            os.stat(f"{beside}/.")
         except OSError as error:
             raise UsageError(f"invalid --parent-path: {path}: {strerror(error.errno or 0)}") from None
         return path

@@ -91,6 +91,24 @@ def test_a_pre_dump_says_nothing(story: Story) -> None:
     assert state(story.containers, name)["status"] == "running"
 
 
+def test_a_dump_beside_its_parent(story: Story) -> None:
+    """The directory of the images need not be there yet, and its way may be a link."""
+    name = running(story.containers)
+    story.answers(_1=[(field(1, DUMP) + OK).hex()])
+    first, link = story.image.parent / "deep/first", story.image.parent / "link"
+    first.mkdir(parents=True)
+    link.symlink_to("deep")
+    story.image = link / "second"
+    refused = story("checkpoint", "--leave-running", "--parent-path", "../none", name)
+    assert (refused.code, story.image.exists()) == (1, False)
+    assert "invalid --parent-path: ../none: no such file or directory" in refused.err
+
+    done = story("checkpoint", "--leave-running", "--parent-path", "../first", name)
+
+    assert (done.code, done.err) == (0, "")
+    assert story.image.is_dir()
+
+
 def test_a_dump_that_fails_leaves_the_container(story: Story) -> None:
     name = running(story.containers)
     pid = state(story.containers, name)["pid"]
