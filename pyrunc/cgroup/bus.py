@@ -164,12 +164,16 @@ def _is_end_of(message: Any, job: str) -> bool:
 
 
 def _connected(address: str, uid: int) -> _socket.socket:
-    """Connect, and say who we are by D-Bus's EXTERNAL: the kernel has told the other side the same. Raises OSError."""
+    """Connect, and say who we are by D-Bus's EXTERNAL: the kernel has told the other side the same. Raises OSError.
+
+    BEGIN goes along, as sd-bus sends it: systemd's own socket forgets a message that it reads together with a BEGIN until another
+    comes, and so the first one must wait for the answer.
+    """
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         sock.settimeout(SECONDS)
         sock.connect(address)
-        sock.sendall(b"\0AUTH EXTERNAL " + str(uid).encode().hex().encode() + b"\r\n")
+        sock.sendall(b"\0AUTH EXTERNAL " + str(uid).encode().hex().encode() + b"\r\nBEGIN\r\n")
         answer = b""
         while not answer.endswith(b"\r\n"):
             more = sock.recv(1024)
@@ -178,7 +182,6 @@ def _connected(address: str, uid: int) -> _socket.socket:
             answer += more
         if not answer.startswith(b"OK "):
             raise PermissionError(13, "")
-        sock.sendall(b"BEGIN\r\n")
     except OSError:
         sock.close()
         raise

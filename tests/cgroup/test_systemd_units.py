@@ -260,17 +260,19 @@ def test_memory_in_use_is_looked_at_before_systemd_is_told(
 
 
 def test_systemds_own_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a bus: the same messages, and no greeting."""
+    """Without a bus: the same messages, and no greeting. None may come with BEGIN: systemd would not look at it."""
     address = str(tmp_path / "private")
     server = socket.create_server(address, family=socket.AF_UNIX)
 
+    greetings: list[bytes] = []
+
     def serve() -> None:
         peer = server.accept()[0]
-        peer.recv(1024)
+        greetings.append(peer.recv(1024).partition(b"EXTERNAL ")[2])
         peer.sendall(b"OK 0123\r\n")
         parser, asked = Parser(), []
         while not asked:
-            asked = parser.feed(peer.recv(4096).removeprefix(b"BEGIN\r\n"))
+            asked = parser.feed(peer.recv(4096))
         peer.sendall(new_method_return(asked[0], "v", (("s", "/here"),)).serialise(serial=1))
         peer.close()
 
@@ -280,6 +282,7 @@ def test_systemds_own_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     connection = bus.Bus(user=False)
     try:
         assert connection.property("ControlGroup") == "/here"
+        assert greetings == [str(os.getuid()).encode().hex().encode() + b"\r\nBEGIN\r\n"]
     finally:
         connection.close()
         thread.join(10)
