@@ -166,8 +166,8 @@ def _is_end_of(message: Any, job: str) -> bool:
 def _connected(address: str, uid: int) -> _socket.socket:
     """Connect, and say who we are by D-Bus's EXTERNAL: the kernel has told the other side the same. Raises OSError.
 
-    BEGIN goes along, as sd-bus sends it: what systemd's own socket reads together with a BEGIN that comes alone is forgotten until
-    more comes, so the first message waits for the answer.
+    BEGIN goes along, as sd-bus sends it: what systemd's own socket reads together with a later BEGIN is forgotten until more
+    comes. So the first message waits for the answer.
     """
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
