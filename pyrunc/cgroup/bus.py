@@ -82,7 +82,9 @@ class Bus:
                 self._socket = _connected(address, uid)
             except OSError as error:
                 shown = address.replace("\0", "@")
-                why = os.strerror(error.errno).lower() if error.errno else str(error)  # "timed out" has no number
+                why = (
+                    os.strerror(error.errno).lower() if error.errno else str(error)
+                )  # "timed out" has no number
                 tried.append(f"{shown}: {why}")
                 continue
             break
