@@ -196,9 +196,8 @@ class Criu:
 
     def close(self) -> None:
         """Let it end, wait for that, and put right what it has changed for all of the host."""
-        if (
-            self.waits
-        ):  # done, and waiting for another dump: of our leaving it would tell the user as of an error
+        if self.waits:
+            # the dump is done, and it waits for another: of our leaving it would tell the user as of an error
             self.process.kill()
         # the end of what we ask; of a close criu would tell the user as of an error
         self.sock.shutdown(_socket.SHUT_WR)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from drivers import User
 
 NETWORKS = f"{HOME}/docker-exec/netns/"
-"""dockerd mounts a container's network here when a hook of its own says so, also after it has cleaned up behind a start."""
+"""Where dockerd itself mounts the networks of containers; seen to stay when the runtime was killed while it started one."""
 STATES = {"containerd": "/run/containerd/runc/default", "docker": f"{HOME}/docker-exec/runtime-runc/moby"}
 ENGINES_OWN = {"dockerd", "containerd", "ps", "containerd-shim-runc-v2"}
 """A killed containerd forgets a shim that was just starting: `shims` counts those."""
@@ -52,7 +52,6 @@ def look(user: User) -> dict[str, set[str]]:
     lines = [line.split(None, 1) for line in user.box("ps", "-eo", "pid=,args=").out.splitlines()]
     processes = {" ".join(row) for row in lines if os.path.basename(row[1].split()[0]) not in ENGINES_OWN}
     mounts = {line.split()[4] for line in user.box("cat", "/proc/1/mountinfo").out.splitlines()}
-    mounts = {path for path in mounts if not path.startswith(NETWORKS)}
     cgroups = set(container_cgroups(user.box.parent))
     return {"processes": processes, "mounts": mounts, "cgroups": cgroups, "states": states(user)}
 

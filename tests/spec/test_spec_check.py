@@ -11,11 +11,16 @@ from typing import Any
 import pytest
 from config_maker import encode
 
+from pyrunc.cgroup import DELEGATE
+from pyrunc.cgroup.below import SUBGROUP
 from pyrunc.check import CHECKS, CRUNS, CRUNS_TAKEN, CheckFacts, check, check_bundle_paths
 from pyrunc.check.common import clean, is_number_list
 from pyrunc.check.namespaces import sysctl_name
 from pyrunc.commands.features import UNSAFE
 from pyrunc.errors import SpecError
+from pyrunc.plan.labels import CONTEXT_TYPE
+from pyrunc.plan.namespaces import KEEP_GROUPS
+from pyrunc.run import agent, facts, hookio, pidfd
 from pyrunc.spec.parse import parse_config
 
 FACTS = CheckFacts(bundle="/bundle")
@@ -528,3 +533,10 @@ def test_the_page_has_every_annotation_that_acts():
 
     assert acting == CRUNS_TAKEN | others
     assert set(UNSAFE) == {name.removesuffix("NAME") for name in others} | {CRUNS}
+
+
+def test_an_annotation_that_is_taken_is_one_that_acts():
+    acting = {agent.RECEIVER, pidfd.ANNOTATION, hookio.STDOUT, hookio.STDERR, facts.FAIL_UNKNOWN}
+    acting |= {DELEGATE, SUBGROUP, KEEP_GROUPS, CONTEXT_TYPE}
+
+    assert acting == CRUNS_TAKEN
