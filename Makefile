@@ -2,6 +2,7 @@
 # make build    pyrunc in .venv/bin                            make lint    the linters
 # make rootfs   the sample bundles' root file system           make bench   pyrunc, runc and crun side by side
 # make conformance RUNTIME=runc    the black-box suite against any runtime
+# make peers    newer runc and crun than the host's, in build/peers, for conformance and bench
 # make fuzz     fuzzers, for FUZZ_SECONDS                  make coverage-executor    what of it no test reaches
 # make sbom     build/sbom.json: what an installation consists of     make lock    pin the newest versions in .ci/requirements
 # make test-vm                     tests in a virtual machine: cgroup v2 alone, under systemd (tests/vm/run.py)
@@ -10,7 +11,7 @@
 # PYTHON=/path/to/python3 chooses the interpreter (3.11 or later) when .venv is made. The default is the system's, if it
 # is new enough: a distribution's optimised build starts fastest, and start-up is most of what pyrunc costs.
 
-.PHONY: build demo test test-vm test-engines bench soak fuzz coverage-executor lint lock sbom clean rootfs conformance deps deps-test deps-engines deps-vm deps-fuzz extra-test extra-bench
+.PHONY: build demo test test-vm test-engines peers bench soak fuzz coverage-executor lint lock sbom clean rootfs conformance deps deps-test deps-engines deps-vm deps-fuzz deps-peers extra-test extra-bench
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
@@ -33,6 +34,7 @@ DEBS_CROSS := $(if $(filter x86_64,$(shell uname -m)),gcc-aarch64-linux-gnu libc
 DEBS_TEST := $(DEBS) runc crun uidmap iproute2 util-linux strace valgrind $(DEBS_CROSS)
 DEBS_FUZZ := $(DEBS) clang libclang-rt-dev
 DEBS_VM   := qemu-system-x86 debootstrap e2fsprogs xz-utils
+DEBS_PEERS := patchelf
 DEBS_ENGINES := $(DEBS) containerd runc docker.io podman buildah conmon crun tini netavark aardvark-dns iptables iproute2 util-linux procps
 # the release of Debian whose engines are run beside the host's, from a directory of their own
 NEWER   := trixie
@@ -63,6 +65,12 @@ conformance: deps-test build extra-test
 	@mkdir -p build
 	@$(AS_ROOT) env RUNTIME='$(RUNTIME_PATH)' .venv/bin/pytest spec-tests \
 		--results build/conformance-$(notdir $(RUNTIME)).json $(SPEC_TEST_ARGS)
+
+# Debian's newest: RUNTIME=$PWD/build/peers/runc-1.4.3 for one of them. BENCH_ARGS="--runtimes pyrunc,..." takes paths as well.
+PEERS   ?= runc/experimental crun/sid
+peers: deps-peers
+	@mkdir -p $(LOGS); spec-tests/peers build/peers $(PEERS) $(call logged,peers)
+	@ls -d $(CURDIR)/build/peers/*-*
 
 # The host's engines and the newer ones at the same time, each in a box: they mostly wait. JUNIT names their result files.
 test-engines: deps-engines build extra-test
@@ -171,6 +179,9 @@ deps-fuzz:
 
 deps-vm:
 	@$(call install,$(DEBS_VM))
+
+deps-peers:
+	@$(call install,$(DEBS_PEERS))
 
 # No engine of the host is started by its installation: the tests start their own. A host's own policy stays as it is.
 deps-engines:

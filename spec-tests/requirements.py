@@ -102,18 +102,44 @@ def count(document: dict) -> str:
     return ", ".join(f"{outcomes.count(o)} {o}" for o in ("passed", "failed", "skipped") if o in outcomes)
 
 
+def failed_by(documents: list[dict], kind: str) -> list[set[str]]:
+    """The names of the tests that each version of a runtime fails."""
+    return [
+        {name for name, test in document["tests"].items() if test["outcome"] == "failed"}
+        for document in documents
+        if document["runtime"].startswith(f"{kind} ")
+    ]
+
+
 def unexplained(documents: list[dict]) -> list[str]:
-    """Tests that both peers fail and that PEERS.md does not name."""
-    peers = [d["tests"] for d in documents if d["runtime"].startswith(("runc ", "crun "))]
-    if len(peers) < 2:
-        return []
-    both = {
-        name.partition("[")[0]
-        for name in peers[0]
-        if all(tests.get(name, {}).get("outcome") == "failed" for tests in peers)
-    }
+    """Tests that some runc and some crun fail and that PEERS.md does not name."""
+    runc, crun = (set().union(*failed_by(documents, kind)) for kind in ("runc", "crun"))
     text = (HERE / "PEERS.md").read_text()
+    both = {name.partition("[")[0] for name in runc & crun}
     return sorted(name for name in both if f"`{name.partition('::')[2]}`" not in text)
+
+
+def everywhere(documents: list[dict]) -> list[str]:
+    """A list of the tests that every version of both peers fails, by their files."""
+    failed = [*failed_by(documents, "runc"), *failed_by(documents, "crun")]
+    if len(failed) < 2:
+        return []
+    files = defaultdict(dict)  # the parameters of a test are counted
+    for name in sorted(set.intersection(*failed)):
+        file, _, test = name.partition("[")[0].partition("::")
+        files[file][test] = files[file].get(test, 0) + 1
+    times = lambda count: f" ({count})" if count > 1 else ""  # noqa: E731
+    return [
+        "## Failed by every one of these peers",
+        "",
+        "PEERS.md says of each why we hold the other side; in parentheses with how many parameters.",
+        "",
+        *(
+            f"- {file}: {', '.join(f'`{t}`{times(n)}' for t, n in found.items())}"
+            for file, found in files.items()
+        ),
+        "",
+    ]
 
 
 def command_line_ids() -> list[tuple[str, str, str]]:
@@ -193,7 +219,8 @@ def main() -> None:
     if unknown:
         raise SystemExit(f"tests carry ids that no table has: {unknown}")
     if bare := unexplained(documents):
-        print(f"both peers fail these, and PEERS.md has no reason: {bare}")
+        print(f"runc and crun fail these, and PEERS.md has no reason: {bare}")
+    lines += everywhere(documents)
     (HERE / "REQUIREMENTS.md").write_text("\n".join(lines))
 
 

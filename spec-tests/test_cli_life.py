@@ -111,7 +111,7 @@ def test_kill_without_a_pid_namespace(runtime, bundle):
     bundle.drop_ns("pid").probe("spawn", "spawn", "hold")
     c = runtime.running(bundle)
     children = [step["child"] for step in c.seen().steps]
-    assert all(process_state(pid) == "S" for pid in children)
+    assert poll(lambda: all(process_state(child) == "S" for child in children))
     pid = c.pid
     c.kill("KILL")
     c.wait(pid)

@@ -121,7 +121,11 @@ class Containerd(Engine):
 
     def boot(self, archive: str) -> None:
         self.serve()
-        done = self.box("ctr", "-a", self.socket, "images", "import", "--snapshotter", "native", archive)
+        # by ctr itself where it can leave that to the daemon, which unpacks for the snapshotters of its configuration alone
+        local = ["--local"] * ("--local" in self.box("ctr", "images", "import", "--help").out)
+        done = self.box(
+            "ctr", "-a", self.socket, "images", "import", *local, "--snapshotter", "native", archive
+        )
         assert done.code == 0, done.err
 
     def command(self, runtime: str, *words: str) -> list[str]:

@@ -19,6 +19,9 @@ UNABLE = {
     (RANDOM[1], r"containerd|docker"): CGROUPS,
     ("--privileged", r"docker 20"): CAPS,
     ("exec --privileged", r"docker 20"): CAPS,
+    ("checkpoint, restore", r"docker 28"): (
+        "Docker 28 mounts the network namespace of process 0 before the restored container has one that it knows"
+    ),
     ("the memory limit is hit: OOMKilled", r"podman 4"): (
         "with cgroup v1, conmon 2.1.6 makes the file `oom` in the directory that podman was called from; podman 4.3 "
         "looks for it in the bundle (podman 5.4 with conmon 2.1.12 learns of it)"

@@ -12,7 +12,7 @@ goes in on a second disk with the checkout; the results come back on that. Its c
   VM_ROOT     arguments of pytest for the tests in tests/, in place of the chosen ones; empty for none
   VM_SPEC, VM_SYSTEMD, VM_USER    the same for spec-tests with each driver as root, and by an ordinary user: as root of a user
               namespace, in a scope of their own
-  VM_RUNTIME  another runtime for spec-tests and the soak: runc, or crun
+  VM_RUNTIME  another runtime for spec-tests and the soak: runc or crun of the machine, or one of build/peers (`make peers`)
   VM_SOAK     arguments of bench/soak.py, which runs with each driver, in place of a short run's; empty for none
 """
 
@@ -31,6 +31,7 @@ HERE = Path(__file__).resolve().parent
 TOP = HERE.parent.parent
 WORK = TOP / "build" / "vm"
 RESULTS = ("tests.xml", "spec-tests.xml", "spec-tests-systemd.xml", "spec-tests-user.xml")
+PEERS = TOP / "build" / "peers"
 REQUIREMENTS = "spec-tests.json"
 """For spec-tests/requirements.py."""
 MORE = {"VM_SPEC": f"--results build/vm/{REQUIREMENTS}", "VM_SYSTEMD": "--driver systemd"}
@@ -124,6 +125,8 @@ def make_source(image: Path, go: str) -> Path:
            stdout=log, stderr=subprocess.STDOUT)  # fmt: skip
     for made in (*source.glob("build/lib*"), *source.glob("build/temp*"), *source.glob("build/bdist*")):
         shutil.rmtree(made)
+    if PEERS.is_dir():
+        copy_peers(source / "build/peers")
     (source / "build/vm").mkdir(parents=True, exist_ok=True)
     (source / "build/vm/go").write_text(go)
     (source / "build/vm/go").chmod(0o755)
@@ -132,6 +135,15 @@ def make_source(image: Path, go: str) -> Path:
     sh("truncate", "-s", "1G", disk)
     sh("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-E", "root_owner=0:0", "-d", source, disk)
     return disk
+
+
+def copy_peers(to: Path) -> None:
+    """Copy what `make peers` has left: its programs name their loader by a path, which is another in the machine."""
+    shutil.copytree(PEERS, to)
+    lib = f"/src/{PEERS.relative_to(TOP)}/lib"
+    for program in to.glob("*-*"):
+        loader = next((to / "lib").glob("ld-linux-*")).name
+        sh("patchelf", "--set-interpreter", f"{lib}/{loader}", "--force-rpath", "--set-rpath", lib, program)
 
 
 def commands(args: argparse.Namespace) -> str:
@@ -267,6 +279,8 @@ def main() -> None:
     image = make_image()
     accel = os.environ.get("VM_ACCEL") or ("kvm" if works("kvm", image) else TCG)
     runtime = os.environ.get("VM_RUNTIME", "/src/.venv/bin/pyrunc")
+    if "/" in runtime and not runtime.startswith("/"):
+        runtime = f"/src/{runtime}"
     disk = make_source(
         image,
         GO.format(runtime=runtime, commands=commands(args), patience=4 if accel.startswith("tcg") else 1),
