@@ -72,17 +72,18 @@ peers: deps-peers
 	@mkdir -p $(LOGS); spec-tests/peers build/peers $(PEERS) $(call logged,peers)
 	@ls -d $(CURDIR)/build/peers/*-*
 
-# The host's engines and the newer ones at the same time, each in a box: they mostly wait. JUNIT names their result files.
+# The host's engines and the newer ones at the same time, each in a box: they mostly wait. JUNIT names their result files. The matrix
+# is of all results in build/engines: `make test-engines NEWER=forky`, and once more without, has three releases in it.
 test-engines: deps-engines build extra-test
 	@echo 'tests/engines, of the host and of Debian $(NEWER)'
-	@mkdir -p $(LOGS); rm -f build/engines/*.json
-	@($(call engines,newer) >$(LOGS)/engines-newer.log 2>&1; echo $$? >build/engines/status) & \
-	status=0; $(call engines,host) || status=1; \
+	@mkdir -p $(LOGS); rm -f build/engines/host.json build/engines/$(NEWER).json
+	@($(call engines,newer,$(NEWER)) >$(LOGS)/engines-newer.log 2>&1; echo $$? >build/engines/status) & \
+	status=0; $(call engines,host,host) || status=1; \
 	wait; cat $(LOGS)/engines-newer.log; \
 	.venv/bin/python tests/engines/matrix.py $(MATRIX) build/engines/*.json && [ $$status$$(cat build/engines/status) = 00 ]
 
 engines = $(AS_ROOT) .venv/bin/pytest -m engines tests/engines --newer build/engines/$(NEWER) --release $(1) \
-	--results build/engines/$(1).json $(if $(JUNIT),--junitxml=$(JUNIT)-$(1).xml) $(PYTEST_ARGS)
+	--results build/engines/$(2).json $(if $(JUNIT),--junitxml=$(JUNIT)-$(1).xml) $(PYTEST_ARGS)
 
 test-vm: deps-vm
 	@$(AS_ROOT) python3 tests/vm/run.py $(VM_ARGS)

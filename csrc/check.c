@@ -51,6 +51,9 @@ static int has_strings(const char *p, const char *end, size count) {
   return !count;
 }
 
+/* The conversation is for questions alone: what else is written to it would be taken for a message. */
+static int good_slot(unsigned long long slot) { return slot == SLOT_NONE || (slot < PLAN_SLOTS && slot != SLOT_TALK); }
+
 static int good_arg(const struct plan *plan, enum type type, unsigned long long a) {
   unsigned int blob = plan->header->blob, low = (unsigned int)a, high = (unsigned int)(a >> 32);
   switch (type) { /* unreached: any other number, of which there is none */
@@ -59,7 +62,7 @@ static int good_arg(const struct plan *plan, enum type type, unsigned long long 
   case NUMBER:
     return 1;
   case SLOT:
-    return a < PLAN_SLOTS || a == SLOT_NONE || a == SLOT_CWD;
+    return good_slot(a) || a == SLOT_CWD;
   case PATH:
   case STR:
     return a < blob;
@@ -88,7 +91,7 @@ static int good_op(const struct plan_record *op, int fills) {
   case OP_CLOSEFROM:
     return op->out == SLOT_NONE && op->a[0] > 2;
   case OP_SPAWN:
-    return op->out == SLOT_NONE && (in < PLAN_SLOTS || in == SLOT_NONE) && (out < PLAN_SLOTS || out == SLOT_NONE);
+    return op->out == SLOT_NONE && good_slot(in) && good_slot(out);
   default:
     last = op->out;
     if (fills != (op->out != SLOT_NONE))
@@ -98,10 +101,9 @@ static int good_op(const struct plan_record *op, int fills) {
 }
 
 static int good_header(const struct plan_header *header, size length) {
-  return length >= sizeof(*header) && header->magic == PLAN_MAGIC && header->hash == plan_hash() &&
-         header->ops <= 0xffff && header->inputs < PLAN_SLOTS - SLOT_TALK &&
-         length == sizeof(*header) + header->ops * sizeof(struct plan_record) + header->blob &&
-         (!header->blob || !((const char *)header)[length - 1]);
+  return length >= sizeof(*header) && header->magic == PLAN_MAGIC && header->hash == plan_hash() && header->ops <= 0xffff &&
+         header->inputs < PLAN_SLOTS - SLOT_TALK && (!header->blob || !((const char *)header)[length - 1]) &&
+         length == sizeof(*header) + header->ops * sizeof(struct plan_record) + header->blob;
 }
 
 /* Return 0 and fill `plan`; else the number of the bad record, counted from 1, or -1 for a bad header. */

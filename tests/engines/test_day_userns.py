@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import images
 import pytest
 from box import HOME
@@ -17,12 +19,14 @@ MAP = "cat /proc/self/uid_map"
 def subids(user):
     """Ranges for the engine, in files that only the box sees."""
     text = "".join(f"{name}:{first}:{count}\n" for name, first, count in RANGES)
-    places = ("/etc/subuid", "/etc/subgid")
-    for place in places:
-        path = user.box.write(f"{HOME}/ids{place}", text)
+    files = {"/etc/subuid": text, "/etc/subgid": text, "/etc/passwd": Path("/etc/passwd").read_text()}
+    if "\ncontainers:" not in files["/etc/passwd"]:  # newer libsubid finds ranges of those whom it knows
+        files["/etc/passwd"] += "containers:x:64000:65534::/nonexistent:/usr/sbin/nologin\n"
+    for place, content in files.items():
+        path = user.box.write(f"{HOME}/ids{place}", content)
         assert user.box("mount", "--bind", path, place).code == 0
     yield user
-    for place in places:
+    for place in files:
         user.box("umount", place)
 
 

@@ -114,6 +114,10 @@ FAULTS = {
     "stdio closed": record("CLOSEFROM", 2),
     "a hook's input from nowhere": record("SPAWN", 0, 0, 0, 64 | NONE << 16),
     "a hook's output to nowhere": record("SPAWN", 0, 0, 0, NONE | 64 << 16),
+    "words in the conversation": record("WRITE", 3, 4 << 32),
+    "the conversation closed": record("CLOSE", 3),
+    "the conversation handed on": record("RPC", 1, 3, 0),
+    "a hook that speaks in the conversation": record("SPAWN", 0, 0, 0, NONE | 3 << 16),
     "more than a hook's two": record("SPAWN", 0, 0, 0, NONE | NONE << 16 | 1 << 32),
 }
 GOOD = {

@@ -27,7 +27,9 @@ CORPUS = Path(__file__).with_name("corpus")
 SLOW = 1.0
 """Seconds of processor time that an input may take."""
 HANG = 20
-"""Seconds after which an input counts as hung."""
+"""Seconds of processor time after which an input counts as hung."""
+STUCK = 300
+"""Seconds after which one counts as waiting for ever: on a machine that is busy with other things all takes its time."""
 MEMORY = 768 << 20
 """Bytes of address space that the whole fuzzer may have: an input that makes it want more has found something."""
 TOLD = (SpecError, HostError, OpError, StateError, UsageError)
@@ -121,14 +123,17 @@ class Failure(Exception):  # noqa: N818  # what a fuzzer looks for
         self.data = data
 
 
-def _hung(_number: int, _frame: object) -> None:
-    raise TimeoutError(f"no end after {HANG} s")
+def _hung(number: int, _frame: object) -> None:
+    how = f"{HANG} s of work" if number == signal.SIGPROF else f"{STUCK} s"
+    raise TimeoutError(f"no end after {how}")
 
 
 def judge(target: Target, data: bytes) -> tuple[str, float]:
     """Return the verdict on one input and the seconds that it took. Raises Failure."""
     signal.signal(signal.SIGALRM, _hung)
-    signal.alarm(HANG)
+    signal.signal(signal.SIGPROF, _hung)
+    signal.alarm(STUCK)
+    signal.setitimer(signal.ITIMER_PROF, HANG)
     start = time.process_time()
     try:
         verdict = target.judge(data)
@@ -139,6 +144,7 @@ def judge(target: Target, data: bytes) -> tuple[str, float]:
             raise
         raise Failure(data, error) from error
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
     return verdict, spent
 
