@@ -1,0 +1,262 @@
+"""Docker, containerd and podman of root where systemd makes the cgroups, as on most hosts: a day with pyrunc below each."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "engines"))
+import images
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PYRUNC = os.environ.get("RUNTIME", "/src/.venv/bin/pyrunc")
+MIB = 1 << 20
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
+
+
+def wait_for(what: Callable[[], object], seconds: float = 60.0) -> object:
+    """Ask until the answer is true or the time is up."""
+    until = time.monotonic() + seconds
+    while not (answer := what()) and time.monotonic() < until:
+        time.sleep(0.1)
+    return answer
+
+
+def systemctl(*words: str) -> str:
+    done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def scopes() -> list[str]:
+    """Return the units of containers that systemd still knows."""
+    listed = systemctl(
+        "list-units", "--all", "--plain", "--no-legend", "docker-*", "libpod-*", "ctr-*", "cri-*"
+    )
+    return [line.split()[0] for line in listed.splitlines()]
+
+
+class Engine:
+    """A command that begins with the same words, and what its containers' units are called."""
+
+    def __init__(self, words: list[str], unit: str) -> None:
+        self.words, self.unit = words, unit
+
+    def try_(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.words, *words], cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            check=False, timeout=240,
+        )  # fmt: skip
+
+    def __call__(self, *words: str) -> str:
+        done = self.try_(*words)
+        assert done.returncode == 0, f"{words}: {done.returncode}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def start(self, name: str, *options: str) -> Path:
+        """Start a container that sleeps, or does what comes after the image's name; return its cgroup."""
+        run = options if images.NAME in options else (*options, images.NAME, "sleep", "1000")
+        self("run", "--detach", "--name", name, "--network", "none", *run)
+        ident, pid = self("inspect", "--format", "{{.Id}} {{.State.Pid}}", name).split()
+        inside = Path(f"/proc/{pid}/cgroup").read_text().split("::", 1)[1].strip()
+        assert inside.startswith(f"/{self.unit.format(ident)}"), inside
+        return Path(f"/sys/fs/cgroup{inside}")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if os.geteuid() != 0 or not os.path.isdir("/run/systemd/system"):
+        pytest.skip("needs real root and systemd as the first process")
+    if not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        pytest.skip("needs cgroup v2 alone")
+    path = tmp_path_factory.mktemp("engines") / "image.tar"
+    images.write_archive(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def docker(archive: Path) -> Iterator[Engine]:
+    """A dockerd of our own, which asks systemd for cgroups, as it does by default on such hosts."""
+    home = archive.parent / "docker"
+    home.mkdir()
+    socket = f"unix://{home}/docker.sock"
+    (home / "daemon.json").write_text(
+        json.dumps({"runtimes": {"pyrunc": {"path": PYRUNC}}, "default-runtime": "pyrunc"})
+    )
+    command = [
+        "dockerd",
+        f"--data-root={home}/root",
+        f"--exec-root={home}/exec",
+        f"--pidfile={home}/pid",
+        f"--host={socket}",
+    ]
+    command += [
+        f"--config-file={home}/daemon.json",
+        "--storage-driver=vfs",
+        "--bridge=none",
+        "--iptables=false",
+        "--ip-forward=false",
+    ]
+    with (home / "log").open("w") as log:
+        daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        engine = Engine(["docker", "--host", socket], "system.slice/docker-{}.scope")
+        try:
+            assert wait_for(lambda: engine.try_("version").returncode == 0, 120), (home / "log").read_text()[
+                -3000:
+            ]
+            engine("load", "--input", str(archive))
+            yield engine
+            left = engine("ps", "--all", "--quiet").split()
+            if left:
+                engine("rm", "--force", *left)
+        finally:
+            daemon.terminate()
+            daemon.wait(60)
+
+
+@pytest.fixture(scope="module")
+def podman(archive: Path) -> Iterator[Engine]:
+    home = archive.parent / "podman"
+    command = [
+        "podman",
+        "--root",
+        f"{home}/root",
+        "--runroot",
+        f"{home}/run",
+        "--tmpdir",
+        f"{home}/tmp",
+        "--storage-driver",
+        "vfs",
+    ]
+    engine = Engine(
+        [*command, "--runtime", PYRUNC, "--cgroup-manager", "systemd"], "machine.slice/libpod-{}.scope"
+    )
+    engine("load", "--input", str(archive))
+    yield engine
+    engine("rm", "--all", "--force", "--time", "0")
+
+
+@pytest.fixture(params=["docker", "podman"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    found: Engine = request.getfixturevalue(request.param)
+    yield found
+    assert wait_for(lambda: not scopes()), scopes()
+
+
+def test_docker_asks_systemd(docker: Engine) -> None:
+    assert (
+        docker("info", "--format", "{{.CgroupDriver}} {{.CgroupVersion}} {{.DefaultRuntime}}")
+        == "systemd 2 pyrunc"
+    )
+
+
+def test_a_day_of_a_container(engine: Engine) -> None:
+    said = engine(
+        "run", "--rm", "--network", "none", images.NAME, "sh", "-c", "echo $(id -u); cat /proc/self/cgroup"
+    )
+    assert said.splitlines() == ["0", "0::/"]
+    assert engine.try_("run", "--rm", "--network", "none", images.NAME, "sh", "-c", "exit 7").returncode == 7
+    place = engine.start("day")
+    assert engine("exec", "day", "sh", "-c", "cat /proc/1/cmdline | tr '\\0' ' '") == "sleep 1000"
+    assert engine.try_("exec", "day", "sh", "-c", "exit 9").returncode == 9
+    engine("pause", "day")
+    assert engine("inspect", "--format", "{{.State.Status}}", "day") == "paused"
+    assert "frozen 1" in (place / "cgroup.events").read_text()
+    engine("unpause", "day")
+    engine("stop", "--time", "0", "day")
+    assert engine("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "day") == "exited 137"
+    assert wait_for(lambda: not place.exists())
+    engine("start", "day")
+    engine("rm", "--force", "day")
+    assert not place.exists()
+
+
+def test_limits_are_systemds_too(engine: Engine) -> None:
+    """In the files and in the unit: else a reload of systemd would take them back."""
+    options = (
+        "--memory",
+        "64m",
+        "--pids-limit",
+        "77",
+        "--cpus",
+        "0.5",
+        "--cpuset-cpus",
+        "0",
+        "--cpu-shares",
+        "1024",
+    )
+    place = engine.start("limits", *options)
+    systemctl("daemon-reload")
+    names = ("memory.max", "pids.max", "cpu.max", "cpuset.cpus", "cpu.weight")
+    assert [(place / name).read_text().strip() for name in names] == [
+        str(64 * MIB),
+        "77",
+        "50000 100000",
+        "0",
+        "100",
+    ]
+    shown = systemctl(
+        "show", place.name, "--property=MemoryMax,TasksMax,CPUQuotaPerSecUSec,AllowedCPUs,CPUWeight"
+    )
+    assert set(shown.splitlines()) == {
+        f"MemoryMax={64 * MIB}", "TasksMax=77", "CPUQuotaPerSecUSec=500ms", "AllowedCPUs=0", "CPUWeight=100",
+    }  # fmt: skip
+    engine("update", "--memory", "48m", "--memory-swap", "96m", "limits")
+    systemctl("daemon-reload")
+    assert (place / "memory.max").read_text().strip() == str(48 * MIB)
+    assert engine("stats", "--no-stream", "--format", "{{.PIDs}}", "limits") == "1"
+    engine("rm", "--force", "limits")
+
+
+def test_devices_after_a_reload(engine: Engine) -> None:
+    """systemd loads its own device program anew; what the engine forbids stays forbidden, what it allows allowed."""
+    engine.start("devices")
+    for _ in range(2):
+        assert engine("exec", "devices", "sh", "-c", "head -c 3 /dev/zero | wc -c") == "3"
+        opened = engine.try_("exec", "devices", "sh", "-c", "rm -f /mem; mknod /mem c 1 1 && cat /mem")
+        assert opened.returncode != 0
+        assert "not permitted" in opened.stderr
+        systemctl("daemon-reload")
+    engine("rm", "--force", "devices")
+
+
+def test_the_memory_limit_is_hit(engine: Engine) -> None:
+    """Of a process below the first one: containerd's shim 1.6 may miss an event of a container that ends with it."""
+    eats = "sh -c 'x=a; while :; do x=$x$x; done'; sleep 1000"
+    place = engine.start("eats", "--memory", "16m", "--memory-swap", "16m", images.NAME, "sh", "-c", eats)
+    killed = lambda: "oom_kill 0" not in (place / "memory.events").read_text()  # noqa: E731
+    assert wait_for(killed)
+    time.sleep(2)  # conmon and the shim learn of it by inotify; of podman's nothing is told before the end
+    engine("stop", "--time", "0", "eats")
+    assert wait_for(lambda: engine("inspect", "--format", "{{.State.OOMKilled}}", "eats") == "true")
+    engine("rm", "eats")
+
+
+def test_containerd_as_kubernetes_asks(docker: Engine, archive: Path) -> None:
+    """SystemdCgroup = true: a cgroupsPath of slice, prefix and name, and containers of a pod in a slice of its own."""
+    ctr = Engine(["ctr", "--address", f"{archive.parent}/docker/exec/containerd/containerd.sock"], "")
+    ctr("images", "import", "--snapshotter", "native", str(archive))
+    name, pod = "ctr-one", "kubepods-burstable-podone.slice"
+    ctr(
+        "run", "--detach", "--snapshotter", "native", "--runc-binary", PYRUNC, "--runc-systemd-cgroup", "--memory-limit",
+        str(32 * MIB), "--cgroup", f"{pod}:cri:{name}", images.NAME, name, "sleep", "1000",
+    )  # fmt: skip
+    pid = ctr("task", "ls").splitlines()[1].split()[1]
+    inside = Path(f"/proc/{pid}/cgroup").read_text().strip()
+    assert inside == f"0::/kubepods.slice/kubepods-burstable.slice/{pod}/cri-{name}.scope"
+    assert Path(f"/sys/fs/cgroup{inside[3:]}/memory.max").read_text().strip() == str(32 * MIB)
+    assert ctr("task", "exec", "--exec-id", "e", name, "echo", "on") == "on"
+    ctr("task", "kill", "--signal", "KILL", name)
+    assert wait_for(lambda: "STOPPED" in ctr("task", "ls"))
+    ctr("task", "rm", name)
+    ctr("container", "rm", name)
+    assert wait_for(lambda: not scopes()), scopes()
+    systemctl("stop", "kubepods.slice")
