@@ -228,16 +228,16 @@ def test_devices_after_a_reload(engine: Engine) -> None:
     engine("rm", "--force", "devices")
 
 
-def test_the_memory_limit_is_hit(engine: Engine) -> None:
-    """Of a process below the first one: containerd's shim 1.6 may miss an event of a container that ends with it."""
+def test_the_memory_limit_is_hit(docker: Engine) -> None:
+    """Of a process below the first one: containerd's shim 1.6 may miss an event of a container that ends with it.
+
+    Not podman: conmon 2.1.6 makes the file that podman 4.3 looks for in another directory.
+    """
     eats = "sh -c 'x=a; while :; do x=$x$x; done'; sleep 1000"
-    place = engine.start("eats", "--memory", "16m", "--memory-swap", "16m", images.NAME, "sh", "-c", eats)
-    killed = lambda: "oom_kill 0" not in (place / "memory.events").read_text()  # noqa: E731
-    assert wait_for(killed)
-    time.sleep(2)  # conmon and the shim learn of it by inotify; of podman's nothing is told before the end
-    engine("stop", "--time", "0", "eats")
-    assert wait_for(lambda: engine("inspect", "--format", "{{.State.OOMKilled}}", "eats") == "true")
-    engine("rm", "eats")
+    place = docker.start("eats", "--memory", "16m", "--memory-swap", "16m", images.NAME, "sh", "-c", eats)
+    assert wait_for(lambda: "oom_kill 0" not in (place / "memory.events").read_text())
+    assert wait_for(lambda: docker("inspect", "--format", "{{.State.OOMKilled}}", "eats") == "true")
+    docker("rm", "--force", "eats")
 
 
 def test_containerd_as_kubernetes_asks(docker: Engine, archive: Path) -> None:
