@@ -169,7 +169,7 @@ class Container:
 class Snapshot(NamedTuple):
     mounts: list[str]
     cgroups: set[str]
-    orphans: dict[int, str]
+    orphans: set[int]  # not their command lines, which a runtime's process changes as it becomes another
     state: list[str]
 
 
@@ -340,7 +340,7 @@ class Runtime:
         return sorted(name for name in names if not name.startswith("."))
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(mount_table(), host.cgroup_dirs(PREFIX), orphans(), self.states())
+        return Snapshot(mount_table(), host.cgroup_dirs(PREFIX), set(orphans()), self.states())
 
     @contextlib.contextmanager
     def assert_untouched(self) -> Iterator[None]:
