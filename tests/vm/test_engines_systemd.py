@@ -231,18 +231,6 @@ def test_devices_after_a_reload(engine: Engine) -> None:
     engine("rm", "--force", "devices")
 
 
-def test_the_memory_limit_is_hit(docker: Engine) -> None:
-    """Of a process below the first one: containerd's shim 1.6 may miss an event of a container that ends with it.
-
-    Not podman: conmon 2.1.6 makes the file that podman 4.3 looks for in another directory.
-    """
-    eats = "sh -c 'x=a; while :; do x=$x$x; done'; sleep 1000"
-    place = docker.start("eats", "--memory", "16m", "--memory-swap", "16m", images.NAME, "sh", "-c", eats)
-    assert wait_for(lambda: "oom_kill 0" not in (place / "memory.events").read_text())
-    assert wait_for(lambda: docker("inspect", "--format", "{{.State.OOMKilled}}", "eats") == "true")
-    docker("rm", "--force", "eats")
-
-
 def test_containerd_as_kubernetes_asks(docker: Engine, archive: Path) -> None:
     """SystemdCgroup = true: a cgroupsPath of slice, prefix and name, and containers of a pod in a slice of its own."""
     ctr = Engine(["ctr", "--address", f"{archive.parent}/docker/exec/containerd/containerd.sock"], "")
