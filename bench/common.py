@@ -98,7 +98,7 @@ class Bundles:
             config["linux"].setdefault("resources", {})["memory"] = {"limit": memory}
         if fewer_namespaces:
             config["linux"]["namespaces"] = [{"type": "mount"}, {"type": "pid"}, {"type": "uts"}]
-            config["mounts"] = [m for m in config["mounts"] if m["type"] == "proc"]
+            config["mounts"] = [m for m in config["mounts"] if m["destination"] in ("/proc", "/dev")]
         bundle = self.directory / name
         bundle.mkdir(exist_ok=True)
         (bundle / "config.json").write_text(json.dumps(config))

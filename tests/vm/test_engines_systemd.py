@@ -39,9 +39,7 @@ def systemctl(*words: str) -> str:
 
 def scopes() -> list[str]:
     """Return the units of containers that systemd still knows."""
-    listed = systemctl(
-        "list-units", "--all", "--plain", "--no-legend", "docker-*", "libpod-*", "ctr-*", "cri-*"
-    )
+    listed = systemctl("list-units", "--all", "--plain", "--no-legend", "docker-*", "libpod-*", "cri-*")
     return [line.split()[0] for line in listed.splitlines()]
 
 
@@ -63,9 +61,8 @@ class Engine:
         return done.stdout.strip()
 
     def start(self, name: str, *options: str) -> Path:
-        """Start a container that sleeps, or does what comes after the image's name; return its cgroup."""
-        run = options if images.NAME in options else (*options, images.NAME, "sleep", "1000")
-        self("run", "--detach", "--name", name, "--network", "none", *run)
+        """Start a container that sleeps; return its cgroup."""
+        self("run", "--detach", "--name", name, "--network", "none", *options, images.NAME, "sleep", "1000")
         ident, pid = self("inspect", "--format", "{{.Id}} {{.State.Pid}}", name).split()
         inside = Path(f"/proc/{pid}/cgroup").read_text().split("::", 1)[1].strip()
         assert inside.startswith(f"/{self.unit.format(ident)}"), inside
