@@ -195,6 +195,7 @@ deps-engines:
 	@[ -e build/engines/$(NEWER)/.unpacked ] || echo 'unpack the engines of Debian $(NEWER) in build/engines'
 	@mkdir -p $(LOGS); $(SUDO) tests/engines/unpack build/engines/$(NEWER) $(NEWER) $(call logged,unpack)
 
+# A new machine runs an apt of its own: it is waited for. apt itself waits for dpkg's lock, and not for that of its lists.
 install = mkdir -p $(LOGS); \
 	command -v apt-get >/dev/null || { [ -e $(LOGS)/no-apt ] || echo 'no apt-get: install the like of these yourself: $(1)'; \
 		touch $(LOGS)/no-apt; exit 0; }; \
@@ -202,5 +203,9 @@ install = mkdir -p $(LOGS); \
 		[ "$$(dpkg-query -f '$${db:Status-Status}' -W $$p 2>/dev/null)" = installed ] || printf '%s ' $$p; done); \
 	[ -n "$$missing" ] || exit 0; \
 	echo "install $$missing"; \
-	{ $(SUDO) apt-get update -q && \
-	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; } $(call logged,apt)
+	{ for try in $$(seq 100); do \
+		$(SUDO) env LC_ALL=C apt-get update -q 2>$(LOGS)/apt-lists.log && break; cat $(LOGS)/apt-lists.log; \
+		grep -q 'lock /var/lib/apt/lists/lock. It is held' $(LOGS)/apt-lists.log || exit 1; sleep 3; \
+	  done && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -q -y --no-install-recommends $$missing; \
+	} $(call logged,apt)
