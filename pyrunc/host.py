@@ -218,6 +218,11 @@ def _parse_own(own: bytes) -> dict[tuple[str, ...], str]:
     return groups
 
 
+def groups_of(pid: int) -> dict[tuple[str, ...], str]:
+    """Return controllers -> path of a process's cgroups; the key of cgroup2 is empty. Raises HostError."""
+    return _parse_own(_read(f"/proc/{pid}/cgroup"))
+
+
 def _hierarchy(fields: list[bytes], groups: dict[tuple[str, ...], str]) -> Hierarchy | None:
     """Return what a line of mountinfo mounts, or None where it is a hierarchy that the caller is not in."""
     rest = fields[6:]

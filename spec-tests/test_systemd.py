@@ -1,4 +1,4 @@
-"""--systemd-cgroup: the container is a scope of systemd's; CG-6, CG-7, and what engines on such hosts rely on."""
+"""--systemd-cgroup: the container is a scope of systemd's, on v2 and v1; CG-6, CG-7, and what engines on such hosts need."""
 
 from __future__ import annotations
 
@@ -12,8 +12,19 @@ from lib import host
 from lib.runtime import new_id, poll
 
 req = pytest.mark.req
-pytestmark = pytest.mark.only_if("root", "cgroup-v2", "systemd")
+pytestmark = pytest.mark.only_if("root", "systemd")
+v1, v2 = pytest.mark.only_if("cgroup-v1"), pytest.mark.only_if("cgroup-v2")
 MIB = 1 << 20
+
+
+def place_of(pid, controller="pids"):
+    """The directory of a process: in the only hierarchy, or on v1 in that of a controller."""
+    return host.cgroup_of(pid, "" if host.unified_only() else controller)
+
+
+def value(pid, file):
+    """What a file of a process's cgroup says."""
+    return (place_of(pid, file.partition(".")[0]) / file).read_text().strip()
 
 
 def show(unit, *names):
@@ -55,7 +66,8 @@ def scope(runtime, bundle):
 @req("CG-1", "CG-7")
 def test_the_container_is_a_scope(runtime, scope):
     c, unit = scope()
-    assert str(host.cgroup_of(c.pid, "")) == f"/sys/fs/cgroup/system.slice/{unit}"
+    for controller, top in host.hierarchies().items():
+        assert str(host.cgroup_of(c.pid, controller)) == f"{top}/system.slice/{unit}", controller
     shown = show(unit, "ActiveState", "Delegate", "Slice", "Transient", "DefaultDependencies")
     assert shown == {
         "ActiveState": "active",
@@ -68,10 +80,11 @@ def test_the_container_is_a_scope(runtime, scope):
     runtime.ok("start", c.id)
     runtime.ok("delete", "--force", c.id)
     assert scopes(unit) == []
+    assert host.cgroup_dirs(unit) == set()
 
 
 @req("HP-1", "HP-2", "CG-8")
-@pytest.mark.only_if("file:/sys/kernel/mm/hugepages/hugepages-2048kB")
+@pytest.mark.only_if("cgroup-v2", "file:/sys/kernel/mm/hugepages/hugepages-2048kB")
 def test_a_controller_that_systemd_does_not_know(runtime, scope, bundle):
     """It enables its own in a new slice, and no other: the limit on huge pages needs one that it has not."""
     bundle.set("linux.resources.hugepageLimits", [{"pageSize": "2MB", "limit": 4 * MIB}])
@@ -86,7 +99,9 @@ def test_a_controller_that_systemd_does_not_know(runtime, scope, bundle):
 @req("CG-4")
 def test_slices_are_expanded(runtime, scope):
     c, unit = scope("st-a-b.slice:{prefix}:{name}")
-    assert str(host.cgroup_of(c.pid, "")) == f"/sys/fs/cgroup/st.slice/st-a.slice/st-a-b.slice/{unit}"
+    for controller, top in host.hierarchies().items():
+        wanted = f"{top}/st.slice/st-a.slice/st-a-b.slice/{unit}"
+        assert str(host.cgroup_of(c.pid, controller)) == wanted, controller
     runtime.ok("delete", "--force", c.id)
     subprocess.run(["systemctl", "stop", "st.slice"], check=True)
 
@@ -94,7 +109,7 @@ def test_slices_are_expanded(runtime, scope):
 @req("CG-6")
 def test_without_a_path(runtime, bundle):
     c = runtime.create(bundle.args("/bin/sleep", "1000"))
-    place = host.cgroup_of(c.pid, "")
+    place = place_of(c.pid)
     assert place.parent.name == "system.slice"
     assert place.name.endswith(f"-{c.id}.scope")
 
@@ -108,6 +123,7 @@ def test_paths_that_are_none(runtime, bundle, path):
 
 
 @req("ME-1", "CP-1", "CP-3", "PD-1")
+@v2
 def test_limits_are_known_to_systemd_and_in_the_files(scope, bundle):
     bundle.set("linux.resources.memory", {"limit": 64 * MIB, "reservation": 32 * MIB, "swap": 96 * MIB})
     bundle.set("linux.resources.cpu", {"shares": 1024, "quota": 20000, "period": 50000, "cpus": "0"})
@@ -128,7 +144,41 @@ def test_limits_are_known_to_systemd_and_in_the_files(scope, bundle):
     assert {name: (place / name).read_text().strip() for name in files} == files
 
 
+@req("ME-1", "CP-1", "CP-3", "PD-1")
+@v1
+def test_limits_are_known_to_systemd_and_in_the_files_of_v1(scope, bundle):
+    bundle.set("linux.resources.memory", {"limit": 64 * MIB, "reservation": 32 * MIB})
+    bundle.set("linux.resources.cpu", {"shares": 512, "quota": 20000, "period": 50000, "cpus": "0"})
+    bundle.set("linux.resources.pids", {"limit": 77})
+    c, unit = scope()
+    files = {
+        "memory.limit_in_bytes": str(64 * MIB), "memory.soft_limit_in_bytes": str(32 * MIB), "pids.max": "77",
+        "cpu.shares": "512", "cpu.cfs_quota_us": "20000", "cpu.cfs_period_us": "50000", "cpuset.cpus": "0",
+    }  # fmt: skip
+    wanted = {
+        "MemoryLimit": str(64 * MIB), "CPUShares": "512", "TasksMax": "77", "CPUQuotaPerSecUSec": "400ms",
+        "CPUQuotaPeriodUSec": "50ms",
+    }  # fmt: skip
+    assert show(unit, *wanted) == wanted
+    for _ in range(2):
+        assert {name: value(c.pid, name) for name in files} == files
+        subprocess.run(["systemctl", "daemon-reload"], check=True)
+
+
+@req("CG-2")
+@v1
+def test_every_hierarchy_is_left_as_it_was(runtime, scope):
+    """Those that systemd does not know as well: a slice that was made for the container goes with it."""
+    before = host.cgroup_dirs("st-h.slice")
+    c, unit = scope("st-h.slice:{prefix}:{name}")
+    assert {str(host.cgroup_of(c.pid, name)) for name in host.hierarchies()} <= host.cgroup_dirs(unit)
+    runtime.ok("delete", "--force", c.id)
+    subprocess.run(["systemctl", "stop", "st.slice"], check=True)
+    assert host.cgroup_dirs("st-h.slice") == before == set()
+
+
 @req("UN-1")
+@v2
 def test_unified_over_systemd(scope, bundle):
     bundle.set("linux.resources.unified", {"memory.high": str(64 * MIB), "pids.max": "55"})
     _, unit = scope()
@@ -139,9 +189,10 @@ def test_unified_over_systemd(scope, bundle):
 def test_update_tells_systemd(runtime, scope):
     c, unit = scope()
     runtime.ok("update", "--memory", "33554432", "--pids-limit", "33", c.id)
-    assert show(unit, "MemoryMax", "TasksMax") == {"MemoryMax": str(32 * MIB), "TasksMax": "33"}
+    memory = "MemoryMax" if host.unified_only() else "MemoryLimit"
+    assert show(unit, memory, "TasksMax") == {memory: str(32 * MIB), "TasksMax": "33"}
     subprocess.run(["systemctl", "daemon-reload"], check=True)
-    assert (host.cgroup_of(c.pid, "") / "pids.max").read_text().strip() == "33"
+    assert value(c.pid, "pids.max") == "33"
 
 
 @req("DA-1", "DA-2")
@@ -168,7 +219,7 @@ def test_exec_joins_the_scope(runtime, scope, tmp_path):
     file = tmp_path / "pid"
     runtime.ok("exec", "--detach", "--pid-file", file, c.id, "/bin/sleep", "1000")
     pid = int(file.read_text())
-    assert host.cgroup_of(pid, "") == host.cgroup_of(c.pid, "")
+    assert all(host.cgroup_of(pid, name) == host.cgroup_of(c.pid, name) for name in host.hierarchies())
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)  # it is our child, and the container's first process cannot end before it is reaped
 
@@ -206,7 +257,7 @@ def test_a_failed_unit_of_that_name_gives_way(runtime, bundle):
     assert poll(lambda: show(f"st-{name}.scope", "ActiveState") == {"ActiveState": "failed"})
     bundle.set("linux.cgroupsPath", f"system.slice:st:{name}").args("/bin/sleep", "1000")
     c = runtime.create(bundle)
-    assert host.cgroup_of(c.pid, "").name == f"st-{name}.scope"
+    assert place_of(c.pid).name == f"st-{name}.scope"
 
 
 @req("DE-4")
@@ -227,6 +278,7 @@ def test_a_scope_that_is_in_use_is_refused_and_stays(runtime, bundle):
 
 
 @req("CLI-CRUN-6")
+@v2
 def test_a_cgroup_below_the_scope(runtime, scope, bundle):
     """Limits are the scope's, processes live below it, those of `exec` as well; it goes with the scope."""
     bundle.set("annotations", {"run.oci.systemd.subgroup": "inside"})
@@ -254,7 +306,7 @@ def test_without_a_bus(runtime, scope):
         runtime.ok("start", c.id)
         runtime.ok("exec", c.id, "/bin/true")
         runtime.ok("update", "--pids-limit", "33", c.id)
-        assert (host.cgroup_of(c.pid, "") / "pids.max").read_text() == "33\n"
+        assert value(c.pid, "pids.max") == "33"
         runtime.ok("delete", "--force", c.id)
     finally:
         host.umount("/run/dbus")
@@ -263,7 +315,10 @@ def test_without_a_bus(runtime, scope):
 
 @req("DE-4", "ME-1")
 def test_an_oom_kill_leaves_no_failed_unit(runtime, bundle):
-    bundle.set("linux.resources.memory", {"limit": 16 * MIB, "swap": 16 * MIB})
+    limits = {"limit": 16 * MIB, "swap": 16 * MIB}
+    if host.missing("v1:memory/memory.memsw.limit_in_bytes") and not host.unified_only():
+        del limits["swap"]
+    bundle.set("linux.resources.memory", limits)
     name = new_id()
     bundle.set("linux.cgroupsPath", f"system.slice:st:{name}")
     c = runtime.running(bundle.probe("alloc", 64))

@@ -96,11 +96,12 @@ def _open_v2(spec: Spec, places: list[Place], *, lenient: bool, unprivileged: bo
 
 def _open_systemd(layout: CgroupLayout, spec: Spec, name: str, *, user: bool) -> Manager:
     from pyrunc.cgroup.limits_v2 import ignored
-    from pyrunc.cgroup.systemd import open_scope
+    from pyrunc.cgroup.systemd import ManagerSystemd, open_scope
 
     manager = open_scope(layout, spec, name, user=user)
-    manager.warnings += ignored(spec.linux.resources)
-    manager.owner = _owner(spec)
+    if isinstance(manager, ManagerSystemd):
+        manager.warnings += ignored(spec.linux.resources)
+        manager.owner = _owner(spec)
     return manager
 
 
@@ -131,30 +132,34 @@ def from_state(
     from pyrunc.cgroup.manager import Place
 
     created = list(created)
-    if created and created[0].startswith("systemd"):
-        return _of_scope(paths, created)
+    of_scope = bool(created) and created[0].startswith("systemd")
     controllers: dict[str, list[str]] = {}
     for name, path in paths.items():
         controllers.setdefault(path, []).extend([name] if name else [])
-    for path in (*controllers, *created):
+    for path in (*controllers, *created[of_scope:]):
         _check_path(path)
     places = [Place(tuple(names), path) for path, names in controllers.items()]
-    manager = _driver(unified=set(paths) == {""})(places, created=created)
+    unified = set(paths) == {""}
+    manager = (
+        _of_scope(places, created, unified=unified)
+        if of_scope
+        else _driver(unified=unified)(places, created=created)
+    )
     if magic_of is not None:
         manager.magic_of = magic_of
     return manager
 
 
-def _of_scope(paths: Mapping[str, str], created: list[str]) -> Manager:
-    from pyrunc.cgroup.manager import Place
-    from pyrunc.cgroup.systemd import ManagerSystemd, check_path, find_unit
+def _of_scope(places: list[Place], created: list[str], *, unified: bool) -> Manager:
+    from pyrunc.cgroup.scope import check_path, find_scope
+    from pyrunc.cgroup.systemd import ManagerSystemd
+    from pyrunc.cgroup.systemd_v1 import ManagerSystemdV1
 
-    path = paths.get("", "")
-    _check_path(path)
-    check_path(path)
-    manager = ManagerSystemd([Place((), path)], created=created)
-    manager.name, manager.user = find_unit(created)
-    manager.unprivileged = manager.user
+    for place in places:
+        check_path(place.path)
+    manager = (ManagerSystemd if unified else ManagerSystemdV1)(places, created=created)
+    manager.scope = find_scope(created)
+    manager.unprivileged = manager.scope.user
     return manager
 
 

@@ -71,10 +71,14 @@ class Manager:
         """Return mount point -> the container's directory in it, for cgroup mounts; None without any."""
         return {place.mountpoint: place.path for place in self.places} or None
 
+    def ours(self) -> list[Place]:
+        """Return the places in which `create` makes the directory: all, unless somebody else makes some of them."""
+        return list(self.places)
+
     def expected(self) -> list[str]:
         """Return what `create` would make now: what a `delete` must remove if we are killed meanwhile."""
         missing = []
-        for place in self.places:
+        for place in self.ours():
             path = place.path
             while len(path) > len(place.mountpoint) and not os.path.lexists(path):
                 missing.append(path)
@@ -87,7 +91,7 @@ class Manager:
         """Make the directories; on failure nothing is left. Raises OpError, HostError or StateError."""
         made = False
         try:
-            for place in list(self.places):
+            for place in self.ours():
                 self._make(place)
             self._check_unused()
             self._prepare()
@@ -140,7 +144,7 @@ class Manager:
         """Refuse a cgroup in which somebody lives already, and a frozen one (CG-1); runc's texts."""
         made = set(self.created)
         for place in self.places:
-            pids = [] if place.path in made else tree.pids_below(place.fd)
+            pids = tree.pids_below(place.fd) if place.path not in made and self.exists(place) else []
             if pids:
                 raise StateError(f"container's cgroup is not empty: {len(pids)} process(es) found")
         if self.frozen():
@@ -157,7 +161,7 @@ class Manager:
         return (
             ()
             if self.lenient
-            else tuple([f"{place.path}/tasks" for place in self.places if place.controllers])
+            else tuple([f"{place.path}/tasks" for place in self.ours() if place.controllers])
         )
 
     def open_tasks(self) -> dict[str, int]:

@@ -63,6 +63,12 @@ def inside(hierarchy: Hierarchy, cgroups_path: str | None, name: str, *, beside:
     return f"{own}/{path}" if own else path
 
 
+def at_mount(hierarchy: Hierarchy, path: str) -> str:
+    """Return a cgroup, given by its path in the hierarchy, relative to the mount point."""
+    rel = None if hierarchy.root.startswith("/..") else below(path, hierarchy.root)
+    return clean(path) if rel is None else rel
+
+
 def locate(layout: CgroupLayout, cgroups_path: str | None, name: str) -> list[tuple[Hierarchy, str]]:
     """Return each hierarchy to join, with the container's cgroup in it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyrunc.cgroup.devices import ACCESS, ALL, access_of, number_of, types_of
 from pyrunc.cgroup.limits import MAX, refuse
+from pyrunc.cgroup.limits_v1 import limits_v1
 from pyrunc.cgroup.limits_v2 import limits_v2
 from pyrunc.errors import Fault, SpecError
 
@@ -32,6 +33,11 @@ NUMBERS = {
     "memory.swap.max": "MemorySwapMax", "pids.max": "TasksMax", "cpu.weight": "CPUWeight", "io.weight": "IOWeight",
 }  # fmt: skip
 """Files that hold one number, or "max"."""
+NUMBERS_V1 = {
+    "memory.limit_in_bytes": "MemoryLimit", "cpu.shares": "CPUShares", "blkio.weight": "BlockIOWeight", "pids.max": "TasksMax",
+}  # fmt: skip
+"""The same with v1, where -1 is no limit."""
+QUOTA, PERIOD = "cpu.cfs_quota_us", "cpu.cfs_period_us"
 SETS = {"cpuset.cpus": "AllowedCPUs", "cpuset.mems": "AllowedMemoryNodes"}
 
 
@@ -81,21 +87,39 @@ def properties_of(resources: Resources, *, devices: bool) -> list[Property]:
             found[name] = (signature, value)
     if resources.cpu is not None and resources.cpu.idle == 1:
         found["CPUWeight"] = ("t", 0)  # systemd's word for cpu.idle, since 252
-    if devices:
-        policy, allowed = device_allow(resources.devices)
-        found["DevicePolicy"] = ("s", policy)
-        found["DeviceAllow"] = ("a(ss)", allowed)
-    return list(found.items())
+    return [*found.items(), *(_devices(resources) if devices else ())]
+
+
+def properties_v1(resources: Resources, *, devices: bool) -> list[Property]:
+    """Return the limits as the properties of a scope in cgroup v1, as for v2. Raises SpecError."""
+    values = {write.file: write.value for write in limits_v1(resources)}
+    found: list[Property] = [
+        (name, ("t", _number(file, values[file]))) for file, name in NUMBERS_V1.items() if file in values
+    ]
+    quota, period = values.get(QUOTA, "-1"), values.get(PERIOD, str(DEFAULT_PERIOD))
+    if QUOTA in values or PERIOD in values:
+        value = f"{MAX if quota.startswith('-') else quota} {period}"
+        found += [(name, (signature, told)) for name, signature, told in _quota(value)]
+    return [*found, *(_devices(resources) if devices else ())]
+
+
+def _devices(resources: Resources) -> list[Property]:
+    policy, allowed = device_allow(resources.devices)
+    return [("DevicePolicy", ("s", policy)), ("DeviceAllow", ("a(ss)", allowed))]
+
+
+def _number(file: str, value: str) -> int:
+    """Return a limit as systemd has it: no process more is 1, for it takes no 0. Raises ValueError."""
+    if value in {MAX, "-1"}:
+        return UNLIMITED
+    return int(value) or int(file == "pids.max")
 
 
 def _property(write: Write) -> list[tuple[str, str, object]]:
     for file, value in ((write.file, write.value), *write.instead):
         try:
             if file in NUMBERS and " " not in value:
-                number = UNLIMITED if value == MAX else int(value)
-                if file == "pids.max" and not number:
-                    number = 1  # systemd takes no 0; to a process that is there already they are the same
-                return [(NUMBERS[file], "t", number)]
+                return [(NUMBERS[file], "t", _number(file, value))]
             if file in SETS:
                 return [(SETS[file], "ay", set_bytes(value))]
             if file == "cpu.max":

@@ -15,6 +15,7 @@ from pyrunc.cgroup import bus, from_state, units
 from pyrunc.cgroup.bus import addresses, outer_uid
 from pyrunc.cgroup.gvariant import annotated, parse_value
 from pyrunc.cgroup.manager import Place
+from pyrunc.cgroup.scope import Scope
 from pyrunc.cgroup.systemd import ManagerSystemd
 from pyrunc.errors import OpError, SpecError, StateError
 from pyrunc.host import CGROUP2_SUPER_MAGIC
@@ -193,7 +194,7 @@ def test_the_state_knows_the_unit() -> None:
     manager = from_state({"": PATH}, ["systemd-user:pyrunc-x.scope"])
 
     assert isinstance(manager, ManagerSystemd)
-    assert (manager.name, manager.user, manager.unprivileged) == ("pyrunc-x.scope", True, True)
+    assert (manager.scope.name, manager.scope.user, manager.unprivileged) == ("pyrunc-x.scope", True, True)
     assert manager.created == manager.expected()
     assert manager.clone_fd() == -1
 
@@ -233,11 +234,12 @@ def test_controllers_that_systemd_does_not_know(fake: Fake, monkeypatch: pytest.
         path.mkdir(exist_ok=True)
         (path / "cgroup.controllers").write_text("cpu hugetlb")
         (path / "cgroup.subtree_control").write_text("cpu")
-    monkeypatch.setattr(ManagerSystemd, "_start", lambda *_: None)
+    monkeypatch.setattr(Scope, "start", lambda *_: None)
     handed = {}
     for user in (True, False):
         manager = ManagerSystemd([Place((), str(fake.path / rel), str(fake.path), rel)])
-        manager.magic_of, manager.user, manager.begin = lambda _fd: CGROUP2_SUPER_MAGIC, user, []
+        manager.magic_of = lambda _fd: CGROUP2_SUPER_MAGIC
+        manager.scope = Scope("pyrunc-x.scope", user=user, begin=[])
         manager.join(os.getpid())
         manager.close()
         handed[user] = [fake.read(f"{part}/cgroup.subtree_control") for part in (".", "system.slice", rel)]
@@ -250,9 +252,9 @@ def test_memory_in_use_is_looked_at_before_systemd_is_told(
 ) -> None:
     (fake.path / "memory.current").write_text("8192\n")
     manager = ManagerSystemd([Place((), str(fake.path))])
-    manager.magic_of, manager.name = lambda _fd: CGROUP2_SUPER_MAGIC, "pyrunc-x.scope"
+    manager.magic_of, manager.scope = lambda _fd: CGROUP2_SUPER_MAGIC, Scope("pyrunc-x.scope", user=False)
     told: list[object] = []
-    monkeypatch.setattr(manager, "_ask", lambda *words: told.append(words))
+    monkeypatch.setattr(manager.scope, "tell", told.append)
     limit = Memory(at=f"{R}.memory", limit=4096, check_before_update=True)
     with pytest.raises(OpError, match="rejecting memory limit 4096 <= usage 8192"):
         manager.apply(Resources(at=R, memory=limit))

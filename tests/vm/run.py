@@ -9,6 +9,7 @@ goes in on a second disk with the checkout; the results come back on that. Its c
   VM_ACCEL    the accelerator of qemu; default kvm if a kernel starts with it, else tcg
   VM_TIMEOUT  seconds until the machine is given up; default 1800, with --full 20000
   VM_CPUS, VM_MEMORY  default 2, and 2048 MiB
+  VM_CGROUP   v2 (the default), v1, or hybrid: what systemd mounts
   VM_ROOT     arguments of pytest for the tests in tests/, in place of the chosen ones; empty for none
   VM_SPEC, VM_SYSTEMD, VM_USER    the same for spec-tests with each driver as root, and by an ordinary user: as root of a user
               namespace, in a scope of their own
@@ -47,6 +48,12 @@ CHOSEN_SPEC = """
 CHOSEN_SYSTEMD = "spec-tests/test_lifecycle.py"
 CHOSEN_USER = "spec-tests/test_lifecycle.py"
 # the rest with --full: sessions of users, and the comparison of resources, take a quarter of an hour by themselves
+CGROUP = {
+    "v2": "systemd.unified_cgroup_hierarchy=1",
+    "hybrid": "systemd.unified_cgroup_hierarchy=0",
+    "v1": "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1",
+}
+"""The kernel's command line by VM_CGROUP (systemd(1))."""
 SOAK = {
     False: "--runs 60 --parallel 20 --waves 1 --kills 5",
     True: "--runs 500 --parallel 50 --waves 1 --kills 40",
@@ -184,10 +191,11 @@ def qemu(image: Path, disk: Path, accel: str) -> list[str]:
     words += ["-smp", os.environ.get("VM_CPUS", "2"), "-m", os.environ.get("VM_MEMORY", "2048")]
     words += ["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", "-nic", "none"]
     words += ["-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd")]
-    words += [
-        "-append",
-        "console=ttyS0 quiet panic=-1 systemd.show_status=false systemd.unified_cgroup_hierarchy=1",
-    ]
+    asked = os.environ.get("VM_CGROUP", "v2")
+    if asked not in CGROUP:
+        fail(f"VM_CGROUP={asked}: expected {', '.join(CGROUP)}")
+    hierarchy = CGROUP[asked]
+    words += ["-append", f"console=ttyS0 quiet panic=-1 systemd.show_status=false {hierarchy}"]
     words += ["-drive", f"file={image / 'root.ext4'},format=raw,if=virtio,snapshot=on"]
     return [*words, "-drive", f"file={disk},format=raw,if=virtio,cache=unsafe"]
 
