@@ -107,6 +107,7 @@ DRIVERS = [
     pytest.param("v1", marks=pytest.mark.only_if("cgroup-v1")),
     pytest.param("v2", marks=pytest.mark.only_if("cgroup-v2")),
     pytest.param("systemd", marks=pytest.mark.only_if("cgroup-v2", "systemd")),
+    pytest.param("v1 systemd", marks=pytest.mark.only_if("cgroup-v1", "systemd")),
 ]
 
 
@@ -167,8 +168,9 @@ def version_of(path: str) -> str:
 def held(runtime, bundle, driver: str, who: str) -> dict[str, str]:
     """What is in the files after `create`, and in the unit's properties; that it was refused is an answer as well."""
     ident = f"{new_id()}-{who}"
-    path = f"system.slice:st:{ident}" if driver == "systemd" else f"/{ident}"
-    runtime.globals = ("--systemd-cgroup",) if driver == "systemd" else ()
+    by_systemd = driver.endswith("systemd")
+    path = f"system.slice:st:{ident}" if by_systemd else f"/{ident}"
+    runtime.globals = ("--systemd-cgroup",) if by_systemd else ()
     pid_file = runtime.work / f"{ident}.pid"
     if runtime.try_create(bundle.set("linux.cgroupsPath", path), ident, "--pid-file", pid_file).code:
         for place in host.cgroup_dirs(ident) if who != "ours" else ():
@@ -176,7 +178,7 @@ def held(runtime, bundle, driver: str, who: str) -> dict[str, str]:
         return REFUSED
     try:
         found = limits.in_files(int(pid_file.read_text()), ident)
-        if driver == "systemd":
+        if by_systemd:
             found |= limits.of_unit(f"st-{ident}.scope")
         return {name: value.replace(ident, "ID") for name, value in found.items()}
     finally:

@@ -23,6 +23,7 @@ PROPERTIES = (
     "TasksMax", "CPUWeight", "CPUQuotaPerSecUSec", "CPUQuotaPeriodUSec", "AllowedCPUs", "AllowedMemoryNodes", "IOWeight",
     "IODeviceWeight", "IOReadBandwidthMax", "IOWriteBandwidthMax", "IOReadIOPSMax", "IOWriteIOPSMax", "DevicePolicy",
     "MemoryAccounting", "CPUAccounting", "IOAccounting", "TasksAccounting", "CollectMode",
+    "MemoryLimit", "CPUShares", "BlockIOWeight",
 )  # fmt: skip
 
 

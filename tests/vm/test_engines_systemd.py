@@ -6,30 +6,17 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "engines"))
-import images
+from engine import LIMITS, MIB, Engine, check_limits, images, live_a_day, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 PYRUNC = os.environ.get("RUNTIME", "/src/.venv/bin/pyrunc")
-MIB = 1 << 20
 pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
-
-
-def wait_for(what: Callable[[], object], seconds: float = 60.0) -> object:
-    """Ask until the answer is true or the time is up."""
-    until = time.monotonic() + seconds
-    while not (answer := what()) and time.monotonic() < until:
-        time.sleep(0.1)
-    return answer
 
 
 def systemctl(*words: str) -> str:
@@ -41,32 +28,6 @@ def scopes() -> list[str]:
     """Return the units of containers that systemd still knows."""
     listed = systemctl("list-units", "--all", "--plain", "--no-legend", "docker-*", "libpod-*", "cri-*")
     return [line.split()[0] for line in listed.splitlines()]
-
-
-class Engine:
-    """A command that begins with the same words, and what its containers' units are called."""
-
-    def __init__(self, words: list[str], unit: str) -> None:
-        self.words, self.unit = words, unit
-
-    def try_(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*self.words, *words], cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            check=False, timeout=240,
-        )  # fmt: skip
-
-    def __call__(self, *words: str) -> str:
-        done = self.try_(*words)
-        assert done.returncode == 0, f"{words}: {done.returncode}: {done.stdout}{done.stderr}"
-        return done.stdout.strip()
-
-    def start(self, name: str, *options: str) -> Path:
-        """Start a container that sleeps; return its cgroup."""
-        self("run", "--detach", "--name", name, "--network", "none", *options, images.NAME, "sleep", "1000")
-        ident, pid = self("inspect", "--format", "{{.Id}} {{.State.Pid}}", name).split()
-        inside = Path(f"/proc/{pid}/cgroup").read_text().split("::", 1)[1].strip()
-        assert inside.startswith(f"/{self.unit.format(ident)}"), inside
-        return Path(f"/sys/fs/cgroup{inside}")
 
 
 @pytest.fixture(scope="module")
@@ -159,50 +120,14 @@ def test_docker_asks_systemd(docker: Engine) -> None:
 
 
 def test_a_day_of_a_container(engine: Engine) -> None:
-    said = engine(
-        "run", "--rm", "--network", "none", images.NAME, "sh", "-c", "echo $(id -u); cat /proc/self/cgroup"
-    )
-    assert said.splitlines() == ["0", "0::/"]
-    assert engine.try_("run", "--rm", "--network", "none", images.NAME, "sh", "-c", "exit 7").returncode == 7
-    place = engine.start("day")
-    assert engine("exec", "day", "sh", "-c", "cat /proc/1/cmdline | tr '\\0' ' '") == "sleep 1000"
-    assert engine.try_("exec", "day", "sh", "-c", "exit 9").returncode == 9
-    engine("pause", "day")
-    assert engine("inspect", "--format", "{{.State.Status}}", "day") == "paused"
-    assert "frozen 1" in (place / "cgroup.events").read_text()
-    engine("unpause", "day")
-    engine("stop", "--time", "0", "day")
-    assert engine("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "day") == "exited 137"
-    assert wait_for(lambda: not place.exists())
-    engine("start", "day")
-    engine("rm", "--force", "day")
-    assert not place.exists()
+    live_a_day(engine)
 
 
 def test_limits_are_systemds_too(engine: Engine) -> None:
     """In the files and in the unit: else a reload of systemd would take them back."""
-    options = (
-        "--memory",
-        "64m",
-        "--pids-limit",
-        "77",
-        "--cpus",
-        "0.5",
-        "--cpuset-cpus",
-        "0",
-        "--cpu-shares",
-        "1024",
-    )
-    place = engine.start("limits", *options)
+    place = engine.start("limits", *LIMITS)
     systemctl("daemon-reload")
-    names = ("memory.max", "pids.max", "cpu.max", "cpuset.cpus", "cpu.weight")
-    assert [(place / name).read_text().strip() for name in names] == [
-        str(64 * MIB),
-        "77",
-        "50000 100000",
-        "0",
-        "100",
-    ]
+    check_limits(place)
     shown = systemctl(
         "show", place.name, "--property=MemoryMax,TasksMax,CPUQuotaPerSecUSec,AllowedCPUs,CPUWeight"
     )
@@ -230,7 +155,7 @@ def test_devices_after_a_reload(engine: Engine) -> None:
 
 def test_containerd_as_kubernetes_asks(docker: Engine, archive: Path) -> None:
     """SystemdCgroup = true: a cgroupsPath of slice, prefix and name, and containers of a pod in a slice of its own."""
-    ctr = Engine(["ctr", "--address", f"{archive.parent}/docker/exec/containerd/containerd.sock"], "")
+    ctr = Engine(["ctr", "--address", f"{archive.parent}/docker/exec/containerd/containerd.sock"])
     ctr("images", "import", "--snapshotter", "native", str(archive))
     name, pod = "ctr-one", "kubepods-burstable-podone.slice"
     ctr(
