@@ -127,8 +127,10 @@ class Entry:
     def read(self, name: str) -> bytes:
         """Return the content of a file of ours. Raises OSError."""
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self.dir_fd)
-        with open(fd, "rb", buffering=0) as file:
-            return file.read(_LIMIT) or b""
+        try:
+            return os.read(fd, min(os.fstat(fd).st_size, _LIMIT))
+        finally:
+            os.close(fd)
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file as a whole, or not at all. Raises OpError."""

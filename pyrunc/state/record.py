@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from errno import ENOENT, ESRCH
 
+from pyrunc import _os as os
 from pyrunc._record import record
 from pyrunc.errors import StateError
 
@@ -61,8 +62,11 @@ def timestamp(nanoseconds: int) -> str:
 def process_start(pid: int) -> int:
     """Return the start time of a process in clock ticks since boot, 0 when it is gone or a zombie (proc_pid_stat(5))."""
     try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            text = file.read(4096) or b""
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = os.read(fd, 4096)
+        finally:
+            os.close(fd)
     except OSError as error:
         if error.errno not in {ENOENT, ESRCH}:
             raise
@@ -73,6 +77,7 @@ def process_start(pid: int) -> int:
     return int(fields[19])
 
 
+_STRINGS = frozenset({str})
 _KINDS: Mapping[str, type] = {
     "id": str, "oci_version": str, "bundle": str, "rootfs": str, "created": str, "phase": str,
     "init_process_pid": int, "init_process_start": int, "cgroup_paths": dict, "created_cgroups": list,
@@ -102,10 +107,10 @@ def is_sound(value: object) -> bool:
     """Tell whether a map or a list holds strings only, and a number can be a pid or a time."""
     if isinstance(value, int):
         return 0 <= value < 2**63
-    inside: Iterable[object] = ()
     if isinstance(value, dict | list):
-        inside = value.values() if isinstance(value, dict) else value
-    return all(isinstance(one, str) for one in inside)
+        inside: Iterable[object] = value.values() if isinstance(value, dict) else value
+        return _STRINGS.issuperset(map(type, inside))
+    return True
 
 
 def fields_of(container: Container) -> dict[str, object]:

@@ -328,6 +328,23 @@ def test_a_second_command_waits_for_the_first(root: StateRoot) -> None:
     assert times[0] >= released
 
 
+def test_no_more_memory_than_the_file_needs(root: StateRoot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for the largest file that may be costs more than all the rest of reading a state."""
+    entry = begun(root)
+    asked: list[int] = []
+    read = os.read
+
+    def spy(fd: int, most: int) -> bytes:
+        asked.append(most)
+        return read(fd, most)
+
+    monkeypatch.setattr(os, "read", spy)
+    data = entry.read(STATE)
+
+    assert asked == [len(data)]
+    assert data.endswith(b"}")
+
+
 def test_readers_do_not_wait(root: StateRoot) -> None:
     begun(root)
 
