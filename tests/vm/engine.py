@@ -19,14 +19,19 @@ LIMITS = (
     *("--memory", "64m", "--pids-limit", "77", "--cpus", "0.5", "--cpuset-cpus", "0"),
     *("--cpu-shares", "1024"),
 )
+V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+"""cgroup v2 alone."""
 FILES = {
-    "memory.max": str(64 * MIB),
-    "pids.max": "77",
-    "cpu.max": "50000 100000",
-    "cpuset.cpus": "0",
-    "cpu.weight": "100",
-}
+    True: {
+        "memory.max": str(64 * MIB), "pids.max": "77", "cpu.max": "50000 100000", "cpuset.cpus": "0", "cpu.weight": "100",
+    },
+    False: {
+        "memory.limit_in_bytes": str(64 * MIB), "pids.max": "77", "cpu.cfs_quota_us": "50000", "cpu.cfs_period_us": "100000",
+        "cpuset.cpus": "0", "cpu.shares": "1024",
+    },
+}[V2]  # fmt: skip
 """What the kernel has of `LIMITS`."""
+MEMORY = "memory.max" if V2 else "memory.limit_in_bytes"
 
 
 def wait_for(what: Callable[[], object], seconds: float = 60.0) -> object:
@@ -35,6 +40,31 @@ def wait_for(what: Callable[[], object], seconds: float = 60.0) -> object:
     while not (answer := what()) and time.monotonic() < until:
         time.sleep(0.1)
     return answer
+
+
+class Cgroup:
+    """The cgroup of a process, in every hierarchy."""
+
+    def __init__(self, pid: int | str) -> None:
+        lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+        self.paths = {name: path for _, names, path in lines for name in names.split(",")}
+        self.path = self.paths["" if V2 else "pids"]
+        self.name = self.path.rpartition("/")[2]
+
+    def _file(self, name: str) -> Path:
+        controller = "" if V2 else name.partition(".")[0]
+        return Path(f"/sys/fs/cgroup/{controller}{self.paths[controller]}", name)
+
+    def read(self, name: str) -> str:
+        """Return what a file says."""
+        return self._file(name).read_text().strip()
+
+    def is_frozen(self) -> bool:
+        return "frozen 1" in self.read("cgroup.events") if V2 else self.read("freezer.state") == "FROZEN"
+
+    def exists(self) -> bool:
+        """Tell whether it is there still, in any hierarchy of those with limits."""
+        return any(self._file(name).exists() for name in (*FILES, *(() if V2 else ("freezer.state",))))
 
 
 class Engine:
@@ -59,19 +89,21 @@ class Engine:
         """Run a container that goes with its program."""
         return self.try_("run", "--rm", "--network", "none", *words)
 
-    def start(self, name: str, *options: str) -> Path:
+    def start(self, name: str, *options: str) -> Cgroup:
         """Start a container that sleeps; return its cgroup."""
         self("run", "--detach", "--name", name, "--network", "none", *options, images.NAME, "sleep", "1000")
         ident, pid = self("inspect", "--format", "{{.Id}} {{.State.Pid}}", name).split()
-        inside = Path(f"/proc/{pid}/cgroup").read_text().split("::", 1)[1].strip()
-        assert inside.startswith(f"/{self.unit.format(ident)}"), inside
-        return Path(f"/sys/fs/cgroup{inside}")
+        place = Cgroup(pid)
+        assert place.path.startswith(f"/{self.unit.format(ident)}"), place.path
+        return place
 
 
 def live_a_day(engine: Engine) -> None:
     """Run, exec, pause, stop, start, remove."""
     said = engine.run(images.NAME, "sh", "-c", "echo $(id -u); cat /proc/self/cgroup")
-    assert (said.returncode, said.stdout.splitlines()) == (0, ["0", "0::/"]), said.stderr
+    first, *cgroups = said.stdout.splitlines()
+    assert (said.returncode, first) == (0, "0"), said.stderr
+    assert cgroups == ["0::/"] or not V2
     assert engine.run(images.NAME, "sh", "-c", "exit 7").returncode == 7
     place = engine.start("day")
     assert engine("exec", "day", "sh", "-c", "cat /proc/1/cmdline | tr '\\0' ' '") == "sleep 1000"
@@ -79,7 +111,7 @@ def live_a_day(engine: Engine) -> None:
     assert engine("ps", "--format", "{{.Names}} {{.Status}}").startswith("day Up ")
     engine("pause", "day")
     assert engine("inspect", "--format", "{{.State.Status}}", "day") == "paused"
-    assert "frozen 1" in (place / "cgroup.events").read_text()
+    assert place.is_frozen()
     engine("unpause", "day")
     engine("stop", "--time", "0", "day")
     assert engine("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "day") == "exited 137"
@@ -90,6 +122,6 @@ def live_a_day(engine: Engine) -> None:
     assert wait_for(lambda: not place.exists())
 
 
-def check_limits(place: Path) -> None:
+def check_limits(place: Cgroup) -> None:
     """Look for `LIMITS` in the kernel's files."""
-    assert {name: (place / name).read_text().strip() for name in FILES} == FILES
+    assert {name: place.read(name) for name in FILES} == FILES

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from engine import LIMITS, MIB, Engine, check_limits, images, live_a_day, wait_for
+from engine import LIMITS, MEMORY, MIB, Engine, check_limits, images, live_a_day, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +106,7 @@ def test_limits(tester: Podman) -> None:
     place = tester.start("limits", *LIMITS)
     check_limits(place)
     tester("update", "--memory", "48m", "limits")
-    assert (place / "memory.max").read_text().strip() == str(48 * MIB)
+    assert place.read(MEMORY) == str(48 * MIB)
     told = json.loads(tester("stats", "--no-stream", "--format", "json", "limits"))
     assert told[0]["pids"] == "1"
     tester("rm", "--force", "--time", "0", "limits")
