@@ -126,8 +126,8 @@ static int child_fds(struct job *job) {
     if (dup3(job->moved[i], i, 0) < 0)
       return -errno;
   for (int i = 3; i < base; i++)
-    if (fcntl(i, F_SETFD, 0) < 0)
-      return -errno;
+    if (fcntl(i, F_GETFD)) /* not there, or close-on-exec, as all of ours are: nobody has passed it */
+      return -EBADF;
   for (int i = 0; i < job->count; i++)
     if (dup3(job->moved[4 + i], base + i, 0) < 0)
       return -errno;

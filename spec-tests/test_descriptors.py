@@ -55,6 +55,28 @@ def test_further_descriptors(runtime, bundle, way):
     assert sorted(listen) == (["LISTEN_FDS=2", "LISTEN_PID=1"] if way == "LISTEN_FDS" else [])
 
 
+@req("RL-2", "T02g")
+@cve("CVE-2024-21626", "descriptors beyond those asked for")
+@pytest.mark.parametrize("given", [0, 1])
+@pytest.mark.parametrize("way", ["run", "exec"])
+def test_descriptors_that_nobody_passed(runtime, bundle, way, given):
+    """More are asked for than the caller has: the runtime's own, a directory of the host's say, are not for the container."""
+    c = runtime.running(bundle.probe("hold")) if way == "exec" else None
+    move = f"exec {' '.join(f'{n}<&-' for n in range(3, 10))}; " + "exec 3</dev/null; " * given + 'exec "$@"'
+    prefix = ("/bin/bash", "-c", move, "sh")
+    for asked in range(given + 1, 7):
+        options = ["--preserve-fds", str(asked)]
+        if c is None:
+            words = ["--bundle", bundle.path, new_id()]
+            bundle.probe("out", f"/seen{asked}", "report").write()
+        else:
+            words = [c.id, "/probe", "out", f"/seen{asked}", "report"]
+        runtime.cmd(way, *options, *words, prefix=prefix)
+        seen = bundle.rootfs / f"seen{asked}"
+        fds = seen_in(seen.read_text())["fds"] if seen.exists() else {}
+        assert set(fds) <= {"0", "1", "2", *(["3"] if given else [])}, fds
+
+
 @req("RL-3", "T02f")
 @cve("closed standard streams")
 def test_closed_standard_descriptors(runtime, bundle):

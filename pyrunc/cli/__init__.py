@@ -137,11 +137,15 @@ def _run_command(args: Args, name: str, words: Sequence[str]) -> int:
 def _traced(name: str, args: Args, path: str) -> int:
     from pyrunc.run.trace import TRACE
 
+    try:  # before the command, which may change into the bundle
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise UsageError(f"--trace: open {path}: {strerror(error.errno or 0)}") from None
     TRACE.begin()
     try:
         return _dispatch(name, args)
     finally:
-        TRACE.write(path)  # of a failure as well: where it stood still is what one wants to see
+        TRACE.write(fd)  # of a failure as well: where it stood still is what one wants to see
 
 
 def _dispatch(name: str, args: Args) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+from errno import EBADF
 
 from pyrunc import _os as os
 from pyrunc._record import record
@@ -50,13 +51,17 @@ def open_console(options: Options) -> tuple[int, _socket.socket | None]:
 
 
 def check_preserved(listening: int, count: int) -> None:
-    """Refuse descriptors that are not there: from 3 on the listening ones first, then those of --preserve-fds."""
+    """Refuse descriptors that the caller has not passed: from 3 on the listening ones first, then those of --preserve-fds.
+
+    One that is there may be ours, of a directory of the host even (CVE-2024-21626): those alone are close-on-exec.
+    """
     for fd in range(3, 3 + listening + count):
         try:
-            os.fstat(fd)
-        except OSError as error:
-            text = f"unable to stat preserved-fd {fd} (of {count})"
-            raise UsageError(f"{text}: {strerror(error.errno or 0)}") from None
+            passed = os.get_inheritable(fd)
+        except OSError:
+            passed = False
+        if not passed:
+            raise UsageError(f"unable to stat preserved-fd {fd} (of {count}): {strerror(EBADF)}")
 
 
 def check_terminal(process: Process | None, options: Options) -> None:

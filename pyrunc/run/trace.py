@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import time
 
-from pyrunc import _os as os
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,11 +59,10 @@ class Trace:
         }
         self.events.append(event)
 
-    def write(self, path: str) -> None:
-        """Write the events to `path`; raises OSError."""
+    def write(self, fd: int) -> None:
+        """Write the events to an open file, and close it; raises OSError."""
         from pyrunc.spec.jsontext import dumps
 
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         with open(fd, "w", encoding="utf-8") as file:
             file.write(dumps({"traceEvents": self.events, "displayTimeUnit": "ms"}, indent=" "))
 
