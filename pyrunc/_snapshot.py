@@ -33,9 +33,11 @@ PRELOAD = (
     *(f"run.{name}" for name in (
         "affinity", "console", "environ", "facts", "foreground", "hooks", "idmap", "notify", "phrase", "process",
     )),
-    "seccomp.cache", "spec.landlock", "state.lock",
+    "seccomp.cache", "spec.landlock", "state.lock", "sys.bpf",
 )  # fmt: skip
 """What the hot path imports, sooner or later. A module too many costs a start nothing."""
+SYSTEMD = ("cgroup.bus", "cgroup.systemd", "cgroup.systemd_v1")
+"""What --systemd-cgroup needs besides, with the package that speaks to the bus: where systemd runs."""
 WORTH = frozenset(("create", "exec", "run", "start"))
 """Commands after which a snapshot is made: they write below /run in any case."""
 PATIENCE = 5
@@ -155,6 +157,7 @@ def save(path: str) -> None:
     """Keep this process in a file, and end. It returns in the processes that go on from there."""
     for name in PRELOAD:
         __import__(f"pyrunc.{name}")
+    _load_systemd()
     directory, _, name = path.rpartition("/")
     _sweep(directory, name)
     _warm_up()
@@ -171,6 +174,18 @@ def save(path: str) -> None:
     if result == 0:
         posix.rename(path + UNFINISHED, path)
     posix._exit(0 if result == 0 else 1)  # noqa: SLF001  # the public name of posix itself
+
+
+def _load_systemd() -> None:
+    from pyrunc.errors import HostError
+
+    if not os.path.lexists("/run/systemd/system"):  # sd_booted(3)
+        return
+    for name in SYSTEMD:
+        try:
+            __import__(f"pyrunc.{name}")
+        except HostError:
+            return  # without the package there is no such driver
 
 
 def _warm_up() -> None:
@@ -219,6 +234,8 @@ def _survey(maps: str) -> tuple[list[str], list[tuple[int, ...]], int]:
     """Return the files that must stay as they are, the mappings as csrc/snapshot.h has them, and the vdso's address."""
     package = __file__.rpartition("/")[0]
     files = [f"{package}/{name}" for name in ("image.bin", "start.pyc")]
+    if "jeepney" in sys.modules:
+        files.append(str(sys.modules["jeepney"].__file__))
     mappings: list[tuple[int, ...]] = []
     vdso = 0
     for line in maps.splitlines():

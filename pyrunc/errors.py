@@ -64,6 +64,14 @@ class HostError(PyruncError):
     """This host lacks something; the message says what, and what to install, load or upgrade."""
 
 
+class BusError(HostError):
+    """An error that systemd, or the bus, has answered with; `name` is D-Bus's, "org.freedesktop.systemd1.NoSuchUnit"."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(text)
+        self.name = name
+
+
 class StateError(PyruncError):
     """The container is not in the state that the command needs, or there is no such container."""
 

@@ -410,7 +410,7 @@ def test_delete_keeps_a_joined_namespace(runtime, bundle):
 
 
 @req("DE-4")
-@pytest.mark.only_if("v1:pids")
+@pytest.mark.only_if("v1:pids", "cgroupfs")
 def test_delete_keeps_the_parent_cgroup_of_others(runtime, bundle):
     with runtime.premade_cgroup("parent/other"):
         c = runtime.create(bundle.set("linux.cgroupsPath", f"/{PREFIX}parent/mine"))

@@ -10,7 +10,7 @@ import _socket
 import time
 
 from pyrunc import _os as os
-from pyrunc.errors import HostError
+from pyrunc.errors import BusError, HostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,14 +31,6 @@ PRIVATE = "systemd/private"
 SECONDS = 30.0
 """As long as runc waits for a job."""
 JOBS = f"type='signal',sender='{NAME}',interface='{MANAGER}',member='JobRemoved'"
-
-
-class BusError(HostError):
-    """An error that systemd, or the bus, has answered with; `name` is D-Bus's, "org.freedesktop.systemd1.NoSuchUnit"."""
-
-    def __init__(self, text: str, name: str) -> None:
-        super().__init__(text)
-        self.name = name
 
 
 def outer_uid(uid: int, uid_map: str) -> int:

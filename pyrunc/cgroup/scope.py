@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from errno import EBUSY
 
-from pyrunc.cgroup.bus import Bus, BusError
-from pyrunc.errors import HostError, OpError, StateError
+from pyrunc.errors import BusError, HostError, OpError, StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pyrunc.cgroup.bus import Bus
     from pyrunc.cgroup.units import Property
 
 MADE = {False: "systemd:", True: "systemd-user:"}
@@ -25,6 +25,15 @@ BUSY = "System.Error.EBUSY"
 UNKNOWN = frozenset(
     {"org.freedesktop.DBus.Error.PropertyReadOnly", "org.freedesktop.DBus.Error.UnknownProperty"}
 )
+
+
+def connect(*, user: bool) -> Bus:
+    """Connect to the system's manager, or to the caller's own. Raises HostError."""
+    from pyrunc.cgroup.bus import (
+        Bus,
+    )  # and jeepney: not for `exec`, `pause` and others that have nothing to ask
+
+    return Bus(user=user)
 
 
 class Scope:
@@ -52,7 +61,7 @@ class Scope:
     def start(self, pid: int) -> None:
         """Make the scope around a process. Raises HostError."""
         assert self.begin is not None
-        bus = Bus(user=self.user)
+        bus = connect(user=self.user)
         try:
             try:
                 result = self._begin(bus, pid, self.begin)
@@ -97,7 +106,7 @@ class Scope:
             self._ask("SetUnitProperties", "sba(sv)", self.name, True, properties)  # noqa: FBT003  # runtime: not for ever
 
     def _ask(self, member: str, signature: str, *body: object) -> None:
-        bus = Bus(user=self.user)
+        bus = connect(user=self.user)
         try:
             bus.call(member, signature, *body)
         finally:
@@ -105,7 +114,7 @@ class Scope:
 
     def stop(self) -> None:
         """Stop the scope, which ends with its last process anyway, and clear it away if it has failed."""
-        bus = Bus(user=self.user)
+        bus = connect(user=self.user)
         try:
             for ask, words in (
                 (bus.job, ("StopUnit", "ss", self.name, "replace")),

@@ -9,11 +9,10 @@ from errno import EACCES, EPERM
 from pyrunc import _os as os
 from pyrunc.cgroup import tree
 from pyrunc.cgroup.below import SUBGROUP, sub_of
-from pyrunc.cgroup.bus import Bus
 from pyrunc.cgroup.gvariant import annotated
 from pyrunc.cgroup.manager import JOIN, Place, refusal
 from pyrunc.cgroup.paths import at_mount, clean, join
-from pyrunc.cgroup.scope import Scope
+from pyrunc.cgroup.scope import Scope, connect
 from pyrunc.cgroup.units import expand_slice, parse_place, properties_of
 from pyrunc.cgroup.v2 import ManagerV2, enable
 from pyrunc.errors import HostError, OpError
@@ -36,7 +35,7 @@ def open_scope(layout: CgroupLayout, spec: Spec, name: str, *, user: bool) -> Ma
     if user and layout.mode != "v2":
         raise HostError(NOT_BY_USERS)
     parent, unit = parse_place(spec.linux.cgroups_path, name, user=user)
-    bus = Bus(user=user)
+    bus = connect(user=user)
     try:
         above = clean(str(bus.property("ControlGroup")))
     finally:

@@ -69,7 +69,7 @@ def played(make: MakeManager, layout: CgroupLayout, monkeypatch: pytest.MonkeyPa
         one.start(pid)
         scope.started = True
 
-    monkeypatch.setattr(systemd, "Bus", lambda **_who: one)
+    monkeypatch.setattr(systemd, "connect", lambda **_who: one)
     monkeypatch.setattr(Scope, "start", start)
     monkeypatch.setattr(Scope, "stop", lambda _scope: one.stop())
     monkeypatch.setattr(Scope, "tell", lambda _scope, properties: one.told.append(properties))

@@ -6,13 +6,10 @@ import errno
 import os
 import stat
 import struct
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from harness import CWD, MAPS, NEWNS, NONE, Plan, look, run, run_user, tmpfs, user_namespace, write_maps
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes devices")
 
@@ -319,9 +316,15 @@ def copyup(source: Path, target: Path) -> Plan:
     return plan.op("COPYUP", 5, 6)
 
 
+def everything(top: Path) -> list[Path]:
+    """Return what is below a directory. Path.rglob() follows links to see where they lead, and stops where it may not: in a
+    sticky directory, where fs.protected_symlinks is on."""
+    return sorted(Path(where, name) for where, *names in os.walk(top) for kind in names for name in kind)
+
+
 def listing(top: Path) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
-    for path in [top, *sorted(top.rglob("*"))]:
+    for path in [top, *everything(top)]:
         s = path.lstat()
         times = () if path.is_symlink() or path == top else (s.st_mtime_ns,)
         size = s.st_size if stat.S_ISREG(s.st_mode) else 0
@@ -348,7 +351,7 @@ def test_copyup_copies_owners_devices_and_attributes(room: Path) -> None:
     source, target = tree(room), room / "target"
     target.mkdir()
     os.mknod(source / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
-    for number, path in enumerate(sorted(source.rglob("*"))):
+    for number, path in enumerate(everything(source)):
         os.chown(path, 1000 + number, 2000 + number, follow_symlinks=False)
     (source / "sub/file").chmod(0o4750)
     os.setxattr(source / "sub/file", "trusted.test", b"value")
