@@ -40,8 +40,8 @@ SYSTEMD = ("cgroup.bus", "cgroup.systemd", "cgroup.systemd_v1")
 """What --systemd-cgroup needs besides, with the package that speaks to the bus: where systemd runs."""
 WORTH = frozenset(("create", "exec", "run", "start"))
 """Commands after which a snapshot is made: they write below /run in any case."""
-PATIENCE = 5
-"""Seconds for making a snapshot; it takes 0.1."""
+PATIENCE = 10
+"""Seconds for making a snapshot; it takes 0.1, and thirty times that in an emulated machine."""
 
 HEAD = struct.Struct("=QIIIIQQ36s4x")
 FILE = struct.Struct("=7Q")
