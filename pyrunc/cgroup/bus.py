@@ -43,7 +43,7 @@ def outer_uid(uid: int, uid_map: str) -> int:
 
 
 def _own_uid() -> int:
-    with open("/proc/self/uid_map", encoding="ascii") as file:
+    with open("/proc/self/uid_map", encoding="utf-8") as file:  # any other codec would have to be loaded
         return outer_uid(os.geteuid(), file.read())
 
 
@@ -63,7 +63,11 @@ def addresses(*, user: bool, uid: int) -> list[tuple[str, bool]]:
 
 
 class Bus:
-    """One connection. Methods raise BusError for what systemd answers, HostError where it does not answer."""
+    """One connection. Methods raise BusError for what systemd answers, HostError where it does not answer.
+
+    What does not depend on an answer is sent without waiting for that: a message and its answer take as long as three system
+    calls of a container's creation, over the bus twice as long.
+    """
 
     def __init__(self, *, user: bool) -> None:
         """Connect to the system's manager, or with `user` to the caller's own. Raises HostError."""
@@ -87,8 +91,9 @@ class Bus:
         self._serial = 0
         self._subscribed = False
         self._kept: list[Any] = []
+        self._awaited: list[tuple[int, str]] = []
         if self._bus:
-            self._ask("/org/freedesktop/DBus", "org.freedesktop.DBus", "Hello", "", ())
+            self._announce("/org/freedesktop/DBus", "org.freedesktop.DBus", "Hello", "", ())
 
     def close(self) -> None:
         """Close the connection."""
@@ -105,26 +110,39 @@ class Bus:
     def job(self, member: str, signature: str, *body: object) -> str:
         """Call a method that begins a job; return the job's result, "done" or what went wrong, once it has ended."""
         if self._bus and not self._subscribed:
-            self._ask("/org/freedesktop/DBus", "org.freedesktop.DBus", "AddMatch", "s", (JOBS,))
-            self.call("Subscribe")  # a second time would be an error
+            self._announce("/org/freedesktop/DBus", "org.freedesktop.DBus", "AddMatch", "s", (JOBS,))
+            self._announce(PATH, MANAGER, "Subscribe", "", ())  # a second time would be an error
             self._subscribed = True
         path = self.call(member, signature, *body)[0]
         ended = self._until(lambda message: _is_end_of(message, path), f"{member} {body[0]}")
         result: str = ended.body[3]
         return result
 
+    def _announce(
+        self, path: str, interface: str, member: str, signature: str, body: tuple[object, ...]
+    ) -> None:
+        """Send what the next question depends on, but not on its answer: that is looked at with the question's."""
+        self._awaited.append((self._send(path, interface, member, signature, body), member))
+
     def _ask(
         self, path: str, interface: str, member: str, signature: str, body: tuple[object, ...]
     ) -> tuple[Any, ...]:
+        asked = [*self._awaited, (self._send(path, interface, member, signature, body), member)]
+        self._awaited = []
+        return [self._answer(serial, about) for serial, about in asked][-1]
+
+    def _send(self, path: str, interface: str, member: str, signature: str, body: tuple[object, ...]) -> int:
         name = NAME if path == PATH else interface  # the manager's own socket takes its name as well
         address = DBusAddress(path, bus_name=name, interface=interface)
         self._serial += 1
-        serial = self._serial
         message = new_method_call(address, member, signature or None, body)
         try:
-            self._socket.sendall(message.serialise(serial=serial))
+            self._socket.sendall(message.serialise(serial=self._serial))
         except OSError as error:
             raise HostError(f"systemd: {member}: {os.strerror(error.errno or 0).lower()}") from None
+        return self._serial
+
+    def _answer(self, serial: int, member: str) -> tuple[Any, ...]:
         reply = self._until(lambda got: got.header.fields.get(HeaderFields.reply_serial) == serial, member)
         if reply.header.message_type is MessageType.error:
             text = str(reply.body[0]) if reply.body else "no reason given"

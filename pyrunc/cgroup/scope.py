@@ -47,6 +47,8 @@ class Scope:
         self.limits: list[Property] = []
         """Those for `linux.resources`, whose files are written as well."""
         self.started = False
+        self.bus: Bus | None = None
+        """To begin with, if there is one already."""
 
     @property
     def pending(self) -> bool:
@@ -61,7 +63,7 @@ class Scope:
     def start(self, pid: int) -> None:
         """Make the scope around a process. Raises HostError."""
         assert self.begin is not None
-        bus = connect(user=self.user)
+        bus = self.bus or connect(user=self.user)
         try:
             try:
                 result = self._begin(bus, pid, self.begin)

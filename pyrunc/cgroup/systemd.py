@@ -36,10 +36,7 @@ def open_scope(layout: CgroupLayout, spec: Spec, name: str, *, user: bool) -> Ma
         raise HostError(NOT_BY_USERS)
     parent, unit = parse_place(spec.linux.cgroups_path, name, user=user)
     bus = connect(user=user)
-    try:
-        above = clean(str(bus.property("ControlGroup")))
-    finally:
-        bus.close()
+    above = clean(str(bus.property("ControlGroup")))
     scope = Scope(unit, user=user, begin=[
         ("Description", ("s", f"pyrunc container {name}")),
         ("Slice", ("s", parent)),
@@ -48,6 +45,7 @@ def open_scope(layout: CgroupLayout, spec: Spec, name: str, *, user: bool) -> Ma
         ("DefaultDependencies", ("b", False)),
         *annotated(spec.annotations),
     ])  # fmt: skip
+    scope.bus = bus
     places = []
     for hierarchy in (*layout.v1, layout.v2):
         if hierarchy is not None:
