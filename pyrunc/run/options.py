@@ -61,7 +61,10 @@ def check_preserved(listening: int, count: int) -> None:
         except OSError:
             passed = False
         if not passed:
-            raise UsageError(f"unable to stat preserved-fd {fd} (of {count}): {strerror(EBADF)}")
+            what = (
+                f"LISTEN_FDS={listening}: {fd}" if fd < 3 + listening else f"preserved-fd {fd} (of {count})"
+            )
+            raise UsageError(f"unable to stat {what}: {strerror(EBADF)}")
 
 
 def check_terminal(process: Process | None, options: Options) -> None:
