@@ -11,7 +11,7 @@ SCRIPT = """
 import os, sys
 from pyrunc.errors import UsageError
 from pyrunc.run.options import check_preserved
-null = os.open("/dev/null", os.O_RDONLY)
+null = os.dup2(os.open("/dev/null", os.O_RDONLY), 50)
 os.dup2(null, 3)
 os.dup2(null, 4)
 os.dup2(null, 5, inheritable=False)
