@@ -29,9 +29,8 @@ UNKNOWN = frozenset(
 
 def connect(*, user: bool) -> Bus:
     """Connect to the system's manager, or to the caller's own. Raises HostError."""
-    from pyrunc.cgroup.bus import (
-        Bus,
-    )  # and jeepney: not for `exec`, `pause` and others that have nothing to ask
+    # with it comes jeepney, which is not for `exec`, `pause` and others that have nothing to ask
+    from pyrunc.cgroup.bus import Bus
 
     return Bus(user=user)
 
@@ -86,9 +85,8 @@ class Scope:
             try:
                 return bus.job("StartTransientUnit", "ssa(sv)a(sa(sv))", self.name, "fail", told, [])
             except BusError as error:
-                left = [
-                    one for one in limits if f" {one[0]}," not in str(error)
-                ]  # "Cannot set property NAME, or ..."
+                # "Cannot set property NAME, or ..."
+                left = [one for one in limits if f" {one[0]}," not in str(error)]
                 if error.name not in UNKNOWN or len(left) == len(limits):
                     raise
                 limits = left
