@@ -140,10 +140,11 @@ def from_state(
         _check_path(path)
     places = [Place(tuple(names), path) for path, names in controllers.items()]
     unified = set(paths) == {""}
-    if of_scope:
-        manager = _of_scope(places, created, unified=unified)
-    else:
-        manager = _driver(unified=unified)(places, created=created)
+    manager = (
+        _of_scope(places, created, unified=unified)
+        if of_scope
+        else _driver(unified=unified)(places, created=created)
+    )
     if magic_of is not None:
         manager.magic_of = magic_of
     return manager

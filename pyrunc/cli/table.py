@@ -235,6 +235,7 @@ COMMANDS: dict[str, Command] = {
     "plan": (
         "[bundle]", 0, 1, "show what would be asked of the kernel for a bundle",
         (
+            BUNDLE,
             ("json", "", "bool", False, "", "as JSON"),
             CONFIG,
             ("host", "", "str", "", "FILE", "compile for the host that is recorded in this file"),
@@ -266,7 +267,7 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
     "update": (ID, 1, 1, "change the limits of a container", UPDATE),
-    "validate": ("[bundle]", 0, 1, "check a bundle's configuration and report every fault", ()),
+    "validate": ("[bundle]", 0, 1, "check a bundle's configuration and report every fault", (BUNDLE,)),
 }  # fmt: skip
 """The commands in the order of the help, beside `help` itself."""
 

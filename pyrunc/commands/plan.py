@@ -7,8 +7,9 @@ from pyrunc import host
 from pyrunc.commands import write
 from pyrunc.errors import UsageError, strerror
 from pyrunc.plan.request import Request
-from pyrunc.run.options import path_of
+from pyrunc.run.options import bundle_of, path_of
 from pyrunc.run.prepare import CONFIG, prepare
+from pyrunc.run.story import is_lenient, wants_systemd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ def run(args: Args) -> int:
     from pyrunc.plan.render import render, to_json
 
     here = _host(str(args.options["host"] or ""))
-    bundle = os.path.abspath(args.positionals[0] if args.positionals else ".")
+    if here is not None and wants_systemd(args):
+        raise UsageError(
+            "--host: the systemd cgroup driver asks systemd, and that of a recorded host is not here"
+        )
+    bundle = bundle_of(args)
     other = str(args.options["plan-diff"] or "")
     if other:
         return _diff(args, os.path.abspath(other), bundle, here)
@@ -70,7 +75,9 @@ def _request(args: Args, bundle: str) -> Request:
         no_pivot=bool(args.options["no-pivot"]),
         no_new_keyring=bool(args.options["no-new-keyring"]),
         preserve_fds=preserve,
-        lenient_cgroups=os.geteuid() != 0,
+        cgroups=args.globals["cgroup-manager"] != "disabled",
+        systemd=wants_systemd(args),
+        lenient_cgroups=is_lenient(args.globals["rootless"]),
         rootless=os.geteuid() != 0,
     )
 

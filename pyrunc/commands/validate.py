@@ -24,9 +24,10 @@ CONFIG = "config.json"
 
 def run(args: Args) -> int:
     """Write one line for each fault and warning, then a summary; return 1 when there is a fault."""
+    from pyrunc.run.options import bundle_of
     from pyrunc.run.prepare import read_config
 
-    bundle = os.path.abspath(args.positionals[0] if args.positionals else ".")
+    bundle = bundle_of(args)
     faults, warnings = examine(read_config(bundle), bundle)
     lines = [_line(fault) for fault in faults]
     lines += [f"{CONFIG}: warning: {warning}" for warning in warnings]

@@ -39,6 +39,13 @@ def path_of(args: Args, name: str) -> str:
     return os.path.abspath(given) if given else ""
 
 
+def bundle_of(args: Args) -> str:
+    """Return the bundle of a command that takes it as an option or as its argument, absolute. Raises UsageError for both."""
+    if args.positionals and args.options["bundle"]:
+        raise UsageError(f"the bundle is given twice: {args.options['bundle']} and {args.positionals[0]}")
+    return os.path.abspath(args.positionals[0] if args.positionals else str(args.options["bundle"] or "."))
+
+
 def open_console(options: Options) -> tuple[int, _socket.socket | None]:
     """Return a socket for the executor to send the pty's master to: the caller's, or the other end of one of ours, which is
     returned as well."""
