@@ -204,25 +204,21 @@ def _try_rmdir(name: str, fd: int) -> None:
 
 def remove_path(path: str, magic_of: MagicOf, tries: int = REMOVE_TRIES) -> None:
     """Remove a cgroup by its absolute path, with those below it. Raises OSError or OpError."""
-    parent, _, name = path.rpartition("/")
-    try:
-        fd = open_mount(parent or "/", magic_of)
-    except FileNotFoundError:
-        return  # gone, and its parent as well
-    try:
-        remove_at(fd, name, tries)
-    finally:
-        os.close(fd)
+    _from_above(path, magic_of, lambda fd, name: remove_at(fd, name, tries))
 
 
 def remove_empty(path: str, magic_of: MagicOf) -> None:
     """Remove a cgroup that was made on the way to a container's, unless somebody else uses it by now."""
+    _from_above(path, magic_of, lambda fd, name: _try_rmdir(name, fd))
+
+
+def _from_above(path: str, magic_of: MagicOf, act: Callable[[int, str], None]) -> None:
     parent, _, name = path.rpartition("/")
     try:
         fd = open_mount(parent or "/", magic_of)
     except FileNotFoundError:
         return  # gone, and its parent as well
     try:
-        _try_rmdir(name, fd)
+        act(fd, name)
     finally:
         os.close(fd)
