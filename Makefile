@@ -31,7 +31,7 @@ SAMPLES := bundles/make-rootfs $(wildcard bundles/*/inside)
 DEBS      := gcc libc6-dev linux-libc-dev libseccomp2 busybox-static $(if $(PYTHON),,python3 python3-dev python3-venv)
 # the other processor's compiler and an emulator, where there is such a package
 DEBS_CROSS := $(if $(filter x86_64,$(shell uname -m)),gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static)
-DEBS_TEST := $(DEBS) runc crun uidmap iproute2 util-linux strace valgrind $(DEBS_CROSS)
+DEBS_TEST := $(DEBS) clang runc crun uidmap iproute2 util-linux strace valgrind $(DEBS_CROSS)
 DEBS_FUZZ := $(DEBS) clang libclang-rt-dev
 DEBS_VM   := qemu-system-x86 debootstrap e2fsprogs xz-utils
 DEBS_PEERS := patchelf
