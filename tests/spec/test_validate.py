@@ -27,6 +27,7 @@ def run(tmp_path, monkeypatch):
     def validate_config(config, *, from_inside=False):
         (tmp_path / "config.json").write_bytes(config if isinstance(config, bytes) else encode(config))
         args = Args("pyrunc")
+        args.options = {"bundle": ""}
         if from_inside:
             monkeypatch.chdir(tmp_path)
         else:
