@@ -7,7 +7,7 @@ tests/vm/image makes the machine. pyrunc is built in its root file system, since
 goes in on a second disk with the checkout; the results come back on that. Its console is shown: pytest in its own words.
 
   VM_ACCEL    the accelerator of qemu; default kvm if a kernel starts with it, else tcg
-  VM_TIMEOUT  seconds until the machine is given up; default 1800, with --full 20000
+  VM_TIMEOUT  seconds until the machine is given up; default 2400, with --full 20000
   VM_CPUS, VM_MEMORY  default 2, and 2048 MiB
   VM_CGROUP   v2 (the default), v1, or hybrid: what systemd mounts; without v2 alone fewer tests are chosen
   VM_ROOT     arguments of pytest for the tests in tests/, in place of the chosen ones; empty for none
@@ -306,7 +306,7 @@ def main() -> None:
     )
     began = time.monotonic()
     print(f"boot {image.name} with {accel}", flush=True)
-    limit = int(os.environ.get("VM_TIMEOUT", "20000" if args.full else "1800"))
+    limit = int(os.environ.get("VM_TIMEOUT", "20000" if args.full else "2400"))
     status = boot(qemu(image, disk, accel), limit)
     fetch(disk)
     print(f"{time.monotonic() - began:.0f} s in the machine")

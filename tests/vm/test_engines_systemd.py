@@ -140,16 +140,16 @@ def test_limits_are_systemds_too(engine: Engine) -> None:
     engine("rm", "--force", "limits")
 
 
-def test_devices_after_a_reload(engine: Engine) -> None:
+def test_devices_after_a_reload(docker: Engine) -> None:
     """systemd loads its own device program anew; what the engine forbids stays forbidden, what it allows allowed."""
-    engine.start("devices")
+    docker.start("devices")
     for _ in range(2):
-        assert engine("exec", "devices", "sh", "-c", "head -c 3 /dev/zero | wc -c") == "3"
-        opened = engine.try_("exec", "devices", "sh", "-c", "rm -f /mem; mknod /mem c 1 1 && cat /mem")
+        assert docker("exec", "devices", "sh", "-c", "head -c 3 /dev/zero | wc -c") == "3"
+        opened = docker.try_("exec", "devices", "sh", "-c", "rm -f /mem; mknod /mem c 1 1 && cat /mem")
         assert opened.returncode != 0
         assert "not permitted" in opened.stderr
         systemctl("daemon-reload")
-    engine("rm", "--force", "devices")
+    docker("rm", "--force", "devices")
 
 
 def test_containerd_as_kubernetes_asks(docker: Engine, archive: Path) -> None:

@@ -94,10 +94,10 @@ def test_a_day_of_a_container(podman: Podman) -> None:
     live_a_day(podman)
 
 
-def test_top(podman: Podman) -> None:
-    podman.start("top")
-    assert "sleep 1000" in podman("top", "top", "args")
-    podman("rm", "--force", "--time", "0", "top")
+def test_top(tester: Podman) -> None:
+    tester.start("top")
+    assert "sleep 1000" in tester("top", "top", "args")
+    tester("rm", "--force", "--time", "0", "top")
 
 
 def test_limits(tester: Podman) -> None:
