@@ -111,7 +111,9 @@ def hierarchies() -> dict[str, str]:
             found.setdefault("", place)
         elif kind == "cgroup":
             for option in options.split(" ")[0].split(",") + options.split(" ")[-1].split(","):
-                if option not in {"rw", "ro", "xattr", "clone_children"}:
+                if option.startswith("name=") or not (
+                    option in {"rw", "ro", "xattr", "clone_children"} or "=" in option
+                ):
                     found.setdefault(option, place)
     return found
 
