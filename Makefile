@@ -64,7 +64,7 @@ conformance: deps-test build extra-test
 	@echo 'spec-tests/ with $(RUNTIME_PATH)'
 	@mkdir -p build
 	@$(AS_ROOT) env RUNTIME='$(RUNTIME_PATH)' .venv/bin/pytest spec-tests \
-		--results build/conformance-$(notdir $(RUNTIME)).json $(SPEC_TEST_ARGS)
+		--results=build/conformance-$(notdir $(RUNTIME)).json $(SPEC_TEST_ARGS)
 
 # Debian's newest: RUNTIME=$PWD/build/peers/runc-1.4.3 for one of them. BENCH_ARGS="--runtimes pyrunc,..." takes paths as well.
 PEERS   ?= runc/experimental crun/sid

@@ -35,7 +35,7 @@ RESULTS = ("tests.xml", "spec-tests.xml", "spec-tests-systemd.xml", "spec-tests-
 PEERS = TOP / "build" / "peers"
 REQUIREMENTS = "spec-tests.json"
 """For spec-tests/requirements.py."""
-MORE = {"VM_SPEC": f"--results build/vm/{REQUIREMENTS}", "VM_SYSTEMD": "--driver systemd"}
+MORE = {"VM_SPEC": f"--results=build/vm/{REQUIREMENTS}", "VM_SYSTEMD": "--driver systemd"}
 EXIT = "pyrunc-vm: exit "
 TCG = "tcg,thread=multi"
 TCG_CPU = "max,cx16=off"  # with cx16 qemu 7.2 fails an assertion of its own
