@@ -40,6 +40,13 @@ EXIT = "pyrunc-vm: exit "
 TCG = "tcg,thread=multi"
 TCG_CPU = "max,cx16=off"  # with cx16 qemu 7.2 fails an assertion of its own
 
+CGROUP = {
+    "v2": "systemd.unified_cgroup_hierarchy=1",
+    "hybrid": "systemd.unified_cgroup_hierarchy=0",
+    "v1": "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1",
+}
+"""The kernel's command line by VM_CGROUP (systemd(1))."""
+
 CHOSEN_ROOT = "tests/cgroup tests/vm"
 CHOSEN_SPEC = """
     test_cgroups.py test_cgroups_v2.py test_devices.py test_lifecycle.py test_exec.py test_rootless.py test_systemd.py
@@ -48,12 +55,6 @@ CHOSEN_SPEC = """
 CHOSEN_SYSTEMD = "spec-tests/test_lifecycle.py"
 CHOSEN_USER = "spec-tests/test_lifecycle.py"
 # the rest with --full: sessions of users, and the comparison of resources, take a quarter of an hour by themselves
-CGROUP = {
-    "v2": "systemd.unified_cgroup_hierarchy=1",
-    "hybrid": "systemd.unified_cgroup_hierarchy=0",
-    "v1": "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1",
-}
-"""The kernel's command line by VM_CGROUP (systemd(1))."""
 CHOSEN_V1 = {
     "VM_SYSTEMD": "spec-tests/test_systemd.py spec-tests/test_cgroups.py -k 'test_systemd or resource_on_v1'"
 }
